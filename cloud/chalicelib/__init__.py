@@ -1,0 +1,1 @@
+"""ST-1, the root: everything behind the routes of `app.py`."""

@@ -1,0 +1,1 @@
+"""Whose everything is: tenants, their apps and recipes, tokens, quotas and usage."""

@@ -1,0 +1,1 @@
+"""Who is there: cloudlets, their leases, and which of them are near a device."""

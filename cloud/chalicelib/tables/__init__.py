@@ -1,0 +1,1 @@
+"""What is kept in DynamoDB. The only room that knows PynamoDB and botocore."""

@@ -1,0 +1,150 @@
+"""Beginning an association: the first place, and what later ones are found with. Called by the app and
+`sinfonia associate`; calls `deploy.py`, `choosing`, and makes the parts of `association.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from device_sdk.associating.association import Association, Waiting
+from device_sdk.associating.events import Announcer, OnEvent
+from device_sdk.associating.keeper import Keeper
+from device_sdk.associating.place import Place, Ways
+from device_sdk.associating.search import Search, Source
+from device_sdk.associating.surroundings import Surroundings
+from device_sdk.associating.vitals import Patience
+from device_sdk.calls.call import Parts
+from device_sdk.calls.deploy import TIMEOUT_SECONDS, deploy_backend, find_cloudlets
+from device_sdk.calls.sources import Jit
+from device_sdk.choosing.choose import How
+from device_sdk.choosing.choose import choose as choose_target
+from device_sdk.choosing.means import Means
+from device_sdk.choosing.side_by_side import OpenWays
+from device_sdk.context import DeviceContext, Requirements
+from device_sdk.keys import KeyPair, state_folder
+from device_sdk.nearby.paired import JitTrust
+from device_sdk.progress import OnProgress
+from device_sdk.target import Target
+from device_sdk.tunnels.routes import TunnelPlan
+from device_sdk.tunnels.tunnel import READY_SECONDS
+from device_sdk.wire import MAX_RESULTS, Candidate, Location
+
+_SEARCH_SECONDS = 10.0  # a root that takes longer is asked again
+
+
+def boot_clock() -> float:
+    """Seconds since the device was started, those in which it slept included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _open_ways(plan: TunnelPlan, key: KeyPair) -> Any:
+    from device_sdk.tunnels.wireguard import WireGuardLink
+
+    return WireGuardLink(plan, key)
+
+
+def associate(
+    root_url: str,
+    app_uuid: UUID | str,
+    *,
+    choose: How = "first",
+    results: int | None = None,
+    jit: Jit = "prefer",
+    jit_trust: JitTrust = "open",
+    location: Location | tuple[float, float] | None = None,
+    context: DeviceContext | None = None,
+    requirements: Requirements | None = None,
+    values: Mapping[str, Any] | None = None,
+    token: str | None = None,
+    measurements: bool = True,
+    timeout: float = TIMEOUT_SECONDS,
+    ready_timeout: float = READY_SECONDS,
+    patience: Patience | None = None,
+    on_event: OnEvent | None = None,
+    on_progress: OnProgress | None = None,
+    parts: Parts | None = None,
+    open_ways: OpenWays = _open_ways,
+    waiting: Callable[[], Waiting] = Surroundings,
+) -> Association:
+    """Get the app's backend, and keep one: when its cloudlet is lost, drains or gets clearly worse, the app
+    is taken to another one, whose tunnel is up before the old one is left.
+
+    `choose` says how to choose among the `results` (1 for `first`, else 3) that the root names at first, and
+    `patience` when to act. `on_event` hears what happens, in a thread of the association's own. The other
+    arguments are those of `deploy_backend`. Roots that can't be reached change nothing while the backend
+    answers. `on_progress` hears of the first place alone.
+
+    Returns when the backend is ready, within `ready_timeout` seconds. Raises the errors of `errors.py`.
+    """
+    patience = patience or Patience()
+    parts = parts or Parts(state_folder(os.environ))
+    wanted = results or (1 if choose == "first" else MAX_RESULTS)
+    where = location if location is None or isinstance(location, Location) else Location(*location)
+
+    def targets(
+        avoid: tuple[UUID, ...],
+        moved: Location | None,
+        results: int = 1,
+        seconds: float = _SEARCH_SECONDS,
+        on_progress: OnProgress | None = None,
+    ) -> list[Target]:
+        return deploy_backend(
+            root_url,
+            app_uuid,
+            results=results,
+            jit=jit,
+            jit_trust=jit_trust,
+            location=moved or where,
+            context=replace(context or DeviceContext(), avoid=avoid),
+            requirements=requirements,
+            values=values,
+            token=token,
+            measurements=measurements,
+            timeout=min(seconds, timeout),
+            on_progress=on_progress,
+            parts=parts,
+        )
+
+    def candidates(moved: Location | None) -> list[Candidate]:
+        return find_cloudlets(
+            root_url,
+            app_uuid,
+            jit=jit,
+            jit_trust=jit_trust,
+            location=moved or where,
+            token=token,
+            timeout=min(_SEARCH_SECONDS, timeout),
+            parts=parts,
+        )
+
+    first = targets((), None, wanted, timeout, on_progress)
+    place, ways = _first_place(first, choose, ready_timeout, parts, open_ways, on_progress)
+    search = Search(Source(targets, candidates), ways, boot_clock, patience.ready)
+    announcer = Announcer(on_event, time.time)
+    keeper = Keeper(place, ways, search, announcer, boot_clock, patience)
+    return Association(place, ways, search, keeper, announcer, waiting())
+
+
+def _first_place(
+    targets: Sequence[Target],
+    how: How,
+    ready_timeout: float,
+    parts: Parts,
+    open_ways: OpenWays,
+    on_progress: OnProgress | None,
+) -> tuple[Place, Ways]:
+    """The chosen one's place, ready, in a sandbox of its own."""
+    opened: list[Any] = []
+
+    def opening(plan: TunnelPlan, key: KeyPair) -> Any:
+        opened.append(open_ways(plan, key))
+        return opened[-1]
+
+    means = Means(parts.state, open_ways=opening, clock=parts.clock)
+    chosen = choose_target(targets, how, ready_timeout=ready_timeout, on_progress=on_progress, means=means)
+    return Place(chosen.target, chosen.way, boot_clock), opened[-1]

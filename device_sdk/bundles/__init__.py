@@ -1,0 +1,1 @@
+"""Backends that a device brings along."""

@@ -1,0 +1,1 @@
+"""Asking roots and cloudlets for backends."""

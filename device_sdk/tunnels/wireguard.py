@@ -1,0 +1,197 @@
+"""The tunnel itself: WireGuard in a sandbox of the app's own. Called by `tunnel.py` and `association.py`;
+calls `sandbox.py` and `passage.py`.
+
+The encrypted side stays in the network the device is in, the plain side is inside the sandbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from device_sdk.errors import TunnelError
+from device_sdk.keys import KeyPair
+from device_sdk.tunnels.passage import Passage
+from device_sdk.tunnels.routes import TunnelPlan
+from device_sdk.tunnels.sandbox import Sandbox
+
+
+class WireGuardWay:
+    """One gateway's way in a sandbox; the app takes it once it leads."""
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        number: int,
+        plan: TunnelPlan,
+        key: KeyPair,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self.plan = plan
+        self._key = key
+        self._wall_clock = wall_clock
+        self._alone = _claim(plan, key)
+        try:
+            self._passage = Passage(sandbox, number, plan, key)
+        except BaseException:
+            self._alone.close()
+            raise
+
+    def connect(self, address: tuple[str, int], timeout: float) -> socket.socket:
+        """A TCP connection to a literal address behind this gateway."""
+        connection = self._passage.make_socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(address)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def handshake_seconds_ago(self) -> float | None:
+        """How long ago the gateway last proved who it is; None if it never did."""
+        at = self._passage.state().handshake_at
+        return max(0.0, self._wall_clock() - at) if at else None
+
+    def greet_again(self) -> None:
+        """Begin the handshake anew: for a gateway that has not answered yet."""
+        self._passage.greet_again(self._key)
+
+    def received_bytes(self) -> int:
+        """How much came from the gateway so far."""
+        return self._passage.state().received_bytes
+
+    def lead(self) -> None:
+        """Be the way of everything that is not bound to another one."""
+        self._passage.lead()
+
+    def let_go(self) -> None:
+        """Leave the interface to its sandbox, which ends."""
+        self._passage.let_go()
+        self._alone.close()
+
+    def close(self) -> None:
+        """Take the interface away."""
+        with contextlib.suppress(TunnelError):  # the sandbox may have ended before
+            self._passage.close()
+        self._alone.close()
+
+
+class WireGuardLink:
+    """A network of the app's own with one way that leads, and others that stand by. Raises `DeviceError` or
+    `TunnelError`. Safe between threads.
+    """
+
+    def __init__(self, plan: TunnelPlan, key: KeyPair, wall_clock: Callable[[], float] = time.time) -> None:
+        self._wall_clock = wall_clock
+        self._guard = threading.Lock()
+        self._sandbox = Sandbox(resolv_conf(plan))
+        self._ways: list[WireGuardWay] = []
+        self._number = 0
+        try:
+            self._leading = self.stand_by(plan, key)
+            self._leading.lead()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def leading(self) -> WireGuardWay:
+        """The way that the app takes."""
+        return self._leading
+
+    def stand_by(self, plan: TunnelPlan, key: KeyPair) -> WireGuardWay:
+        """Another way, beside the one that leads: it can be tried while the app notices nothing."""
+        with self._guard:
+            number, self._number = self._number, self._number + 1
+            way = WireGuardWay(self._sandbox, number, plan, key, self._wall_clock)
+            self._ways.append(way)
+            return way
+
+    def lead(self, way: WireGuardWay) -> WireGuardWay:
+        """Make it the app's way; returns the one that led, which stays for what is bound to its addresses.
+
+        Routes come before names: what a name stood for before can be reached on.
+        """
+        with self._guard:
+            way.lead()
+            self._sandbox.names(resolv_conf(way.plan))
+            before, self._leading = self._leading, way
+            return before
+
+    def renew(self, plan: TunnelPlan, key: KeyPair) -> WireGuardWay:
+        """Another way that leads at once, to the gateway of the one that led until now, which goes first: to
+        one gateway there can't be two. Where it fails, nothing leads until another way does.
+        """
+        self._leading.close()
+        way = self.stand_by(plan, key)
+        before = self.lead(way)
+        with self._guard:
+            self._ways.remove(before)
+        return way
+
+    def drop(self, way: WireGuardWay) -> None:
+        """Take a way away that does not lead."""
+        with self._guard:
+            if way is self._leading or way not in self._ways:
+                return
+            self._ways.remove(way)
+            way.close()
+
+    def connect(self, address: tuple[str, int], timeout: float) -> socket.socket:
+        """A TCP connection to a literal address behind the way that leads."""
+        return self._leading.connect(address, timeout)
+
+    def spawn(
+        self, command: Sequence[str], environ: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start `command` behind the tunnel; it gets SIGTERM when the link is closed or this process dies."""
+        return self._sandbox.spawn(command, environ)
+
+    def handshake_seconds_ago(self) -> float | None:
+        """How long ago the leading gateway last proved who it is; None if it never did."""
+        return self._leading.handshake_seconds_ago()
+
+    def close(self) -> None:
+        """Take everything down. May be called again."""
+        for way in list(self._ways):  # one may just be dropped by another thread
+            way.let_go()
+        self._sandbox.close()
+
+
+def _claim(plan: TunnelPlan, key: KeyPair) -> socket.socket:
+    """Be the only one on this device with a tunnel for this key to this gateway, until the socket is closed.
+
+    Two would take the gateway's attention from each other with every packet. The name is one of the
+    kernel's abstract ones (unix(7)): it belongs to the device's network and goes with the process.
+    """
+    name = hashlib.sha256(b"sinfonia tunnel" + key.public + plan.public_key).hexdigest()
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0{name}")
+    except OSError as error:
+        claim.close()
+        raise TunnelError(
+            "Another program on this device has this app's tunnel open; end it first."
+        ) from error
+    return claim
+
+
+def check() -> None:
+    """Raise `DeviceError` if programs or rights for a tunnel are missing."""
+    Sandbox("").close()
+
+
+def resolv_conf(plan: TunnelPlan) -> str:
+    """The file by which programs behind the tunnel resolve names (resolv.conf(5))."""
+    lines = [f"nameserver {server}" for server in plan.name_servers]
+    if plan.search_domains:
+        lines.append(f"search {' '.join(plan.search_domains)}")
+    # A backend's name may have dots; the search domains are tried first all the same. Who asks while the way
+    # is being changed asks again after a second, and not after five.
+    return "\n".join([*lines, "options ndots:5 timeout:1 attempts:5", ""])

@@ -1,0 +1,1 @@
+"""Being found by devices on the same network, with no root."""

@@ -1,0 +1,1 @@
+"""Backends on Podman, without a cluster."""

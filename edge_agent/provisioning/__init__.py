@@ -1,0 +1,1 @@
+"""Provisioning by value: a device brings recipe, chart and images along, where nothing can be fetched."""

@@ -1,0 +1,1 @@
+"""The roots that the cloudlet serves: registration, keepalives, commands, usage."""

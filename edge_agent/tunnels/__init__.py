@@ -1,0 +1,1 @@
+"""The WireGuard end of the devices' tunnels: peers, packet rules, names."""

@@ -1,0 +1,1 @@
+"""The contract document as a page for people: `python -m infra.docs FILE`."""
