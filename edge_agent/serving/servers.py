@@ -56,7 +56,10 @@ def serve(app: WSGIApplication, address: Address, threads: int = _THREADS) -> Ca
     thread.start()
 
     def close() -> None:
-        server.trigger.pull_trigger(lambda: _close(server))
+        server.task_dispatcher.shutdown(timeout=0.5)  # a thread that still answers would pull a closed trigger
+        with server.trigger.lock:  # keeps the loop, awake for another reason, from ending before it is pulled
+            server.trigger.thunks.append(lambda: _close(server))
+            server.trigger.pull_trigger()
         thread.join(_CLOSE_SECONDS)
 
     return close
@@ -69,7 +72,6 @@ def _close(server: Any) -> None:
     wrapper = server.trigger.socket  # a second descriptor of the trigger's, which waitress itself forgets
     server.close()
     wrapper.close()
-    server.task_dispatcher.shutdown(timeout=0.5)
 
 
 def serve_names(

@@ -20,10 +20,9 @@ def serving(application: Any, threads: int = 8) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.effective_port}"
     finally:
         server.task_dispatcher.shutdown(timeout=5)  # a thread that still answers would miss what is closed
-        try:
-            server.trigger.pull_trigger(lambda: _end(server))
-        except OSError:  # its loop has ended by itself
-            _end(server)
+        with server.trigger.lock:  # keeps the loop, awake for another reason, from ending before it is pulled
+            server.trigger.thunks.append(lambda: _end(server))
+            server.trigger.pull_trigger()
         thread.join(5)
 
 
