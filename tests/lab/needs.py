@@ -22,6 +22,7 @@ _FILES = {
             ("cfn-lint", "the checker of templates"),
             ("ministack", "the AWS emulator"),
             ("lambda-runtime", "Lambda's runtime client"),
+            ("prometheus", "Prometheus and promtool"),
         )
     },
     "netavark": ("/usr/lib/podman/netavark", "the Debian package netavark"),

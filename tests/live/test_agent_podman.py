@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,8 +21,10 @@ import pytest
 
 from tests.fakes.edge_agent_host import HELLOWORLD, RECIPES, AgentHost, DeviceHost, until
 from tests.lab import podman
+from tests.lab.cluster import CHART
 from tests.lab.machine import Machine, Network, poll
 from tests.lab.needs import needs
+from tests.lab.prometheus import PROGRAMS, Prometheus
 
 live = needs(
     *(
@@ -137,12 +141,40 @@ def test_from_the_call_to_the_page_and_back(site: Site) -> None:
 
 
 @live
-def test_a_waiting_call_is_answered_when_it_is_ready(site: Site) -> None:
-    site.agent.start()
+@needs("prometheus")
+def test_prometheus_finds_what_the_dashboard_asks_for(site: Site) -> None:
+    site.agent.start("--metrics", "127.0.0.1:9707")
+    prometheus = Prometheus(
+        site.agent.machine, site.agent.folder, "127.0.0.1:9707", CHART / "files" / "rules.yaml"
+    )
     status, (answer,) = site.device.deploy(site.agent.url, wait=20)
-    assert (status, answer["Status"]) == (200, "Ready")
+    assert (status, answer["Status"]) == (200, "Ready"), "a waiting call is answered when it is ready"
     site.device.bind(answer)
     assert "Hello" in page(site.device, answer)
+    site.device.resolve(answer, "example.com")
+    text = site.agent.machine.run("curl", "-fsS", "127.0.0.1:9707/metrics").stdout
+    linted = subprocess.run(
+        [str(PROGRAMS / "promtool"), "check", "metrics"],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (linted.returncode, linted.stderr) == (0, "")
+
+    panels = json.loads((CHART / "files" / "dashboard.json").read_text())["panels"]
+    asked = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    asked = [text.replace("$__rate_interval", "30s").replace("$job", "agent") for text in asked]
+    known = {name for text in asked for name in re.findall(r"sinfonia_agent_\w+", text)}
+    told = {f"{name}{tail}" for name in prometheus.names() for tail in ("", "_bucket")}
+    assert known <= told, known - told
+    nothing = [text for text in asked if "call_failures" in text]
+    assert len(nothing) == 1, "all calls went well"
+    for text in set(asked) - set(nothing):
+        until(lambda text=text: prometheus.query(text))
+    assert prometheus.query(nothing[0]) == []
+    until(lambda: {rule["health"] for rule in prometheus.rules()} == {"ok"})
 
 
 @live
