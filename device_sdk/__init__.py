@@ -17,9 +17,11 @@ imported when it is first asked for.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # the module `typing` would be most of what this import costs
 if TYPE_CHECKING:
+    from typing import Any
+
     from device_sdk.associating.associate import associate
     from device_sdk.associating.association import Association
     from device_sdk.associating.events import AssociationEvent

@@ -2,6 +2,6 @@
 
 import sys
 
-from device_sdk.cli.command import main
+from device_sdk.cli import main
 
 sys.exit(main())

@@ -1,34 +1,20 @@
-"""The commands of `sinfonia`, in the order in which the help lists them. Read by `arguments.py`."""
+"""The commands of `sinfonia`, in the order in which the help lists them, each with a line about it.
+
+Read by `arguments.py`, which imports a command's module when somebody asks for that command.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from device_sdk.cli import (
-    associate,
-    completion,
-    context,
-    deploy,
-    doctor,
-    export,
-    find,
-    pair,
-    provision,
-    release,
-    run,
-)
-
-ADD_ACTS: tuple[Callable[[Any], None], ...] = (
-    run.add_act,
-    associate.add_act,
-    find.add_act,
-    deploy.add_act,
-    release.add_act,
-    provision.add_act,
-    export.add_act,
-    context.add_act,
-    doctor.add_act,
-    pair.add_act,
-    completion.add_act,
-)
+ACTS = {
+    "run": "run a command with a way to the backend",
+    "associate": "stay connected to a backend",
+    "find": "show the cloudlets that a deploy would ask",
+    "deploy": "deploy the backend and show the ways to it",
+    "release": "give back what this device has of the app",
+    "provision": "bring the app's recipe and images to a cloudlet nearby, and deploy there",
+    "export": "write a tunnel for another device: a file, or a QR code",
+    "context": "show what is told about this device, and what is not",
+    "doctor": "find what this device lacks",
+    "pair": "know a cloudlet at home, and be known to it",
+    "completion": "print completions for a shell",
+}

@@ -1,16 +1,17 @@
 """The command line of `sinfonia`: from words to checked options, and the help that teaches them.
 
-Called by `command.py`. The commands add their own arguments (`acts.py`).
+Called by `command.py` and `completion.py`. The commands add their own arguments (`acts.py`).
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, NoReturn
 
 from device_sdk import __version__
-from device_sdk.cli.acts import ADD_ACTS
+from device_sdk.cli.acts import ACTS
 
 DESCRIPTION = (
     "Run an app's backend on the best nearby cloudlet, and reach it through a tunnel of the app's own."
@@ -64,6 +65,25 @@ class Parser(argparse.ArgumentParser):
         raise WrongCallError(message, self.format_usage())
 
 
+class ActParser(Parser):
+    """The parser of one command, whose module is imported when the command is asked for."""
+
+    def __init__(self, *arguments: Any, module: str, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._module: str | None = module
+
+    def load(self) -> None:
+        """Let the module add what it takes. May be called again."""
+        module, self._module = self._module, None
+        if module is not None:
+            import_module(module).add_arguments(self)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, of which this is what it calls for a command."""
+        self.load()
+        return super().parse_known_args(args, namespace)
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The checked options; `act` is the function to call, `command` what follows `--`.
 
@@ -81,12 +101,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def whole_parser() -> Parser:
-    """The parser with every command's."""
+    """The parser with every command's, each of which is complete once it is loaded."""
     parser = Parser("sinfonia", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"sinfonia {__version__}")
-    acts = parser.add_subparsers(required=True, metavar="COMMAND", title="commands", dest="name")
-    for add_act in ADD_ACTS:
-        add_act(acts)
+    acts = parser.add_subparsers(
+        required=True, metavar="COMMAND", title="commands", dest="name", parser_class=ActParser
+    )
+    for name, about in ACTS.items():
+        acts.add_parser(name, help=about, description=about, module=f"device_sdk.cli.{name}")
     return parser
 
 

@@ -6,7 +6,6 @@ import argparse
 import json
 import shutil
 import sys
-from typing import Any
 
 from device_sdk import Association, AssociationEvent, associate
 from device_sdk.cli import options as shared
@@ -27,17 +26,15 @@ _WORDS = {
 }
 
 
-def add_act(acts: Any) -> None:
-    """Add the command to those of `sinfonia`."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be said on the command line."""
     usage = "sinfonia associate ROOT APP [options] [-- COMMAND …]"
     about = (
         "Keep a way to a backend, whatever cloudlet it is on, and show what happens: when the cloudlet is "
         "lost, drains or gets clearly slower, another one is ready before it is left. With a COMMAND until "
         "that ends, else until Ctrl-C."
     )
-    parser = shared.command(
-        acts, "associate", act, "stay connected to a backend", taken="may", usage=usage, description=about
-    )
+    shared.describe(parser, act, taken="may", usage=usage, description=about)
     shared.add_app(parser)
     shared.add_choose(parser)
     shared.add_results(parser, None)

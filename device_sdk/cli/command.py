@@ -1,4 +1,4 @@
-"""From the shell to a command and back: errors become one line and an exit status. Called by the shell."""
+"""From the shell to a command and back: errors become one line and an exit status. Called by the package."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 from device_sdk import SinfoniaError
@@ -17,16 +18,18 @@ from device_sdk.cli.showing import complain
 _WRONG_CALL = 2
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    words = sys.argv[1:] if argv is None else argv
+def prepare(words: Sequence[str]) -> Callable[[], int]:
+    """What carries the words out and returns the exit status; what it needs is loaded by then."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may lack a letter
     try:
-        options = parse(words)
+        return partial(_carry_out, parse(words))
     except WrongCallError as error:
-        return _refuse(words, error)
+        return partial(_refuse, words, error)
+
+
+def _carry_out(options: argparse.Namespace) -> int:
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         status = int(options.act(options))

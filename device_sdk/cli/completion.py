@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from device_sdk.cli import options as shared
 from device_sdk.cli.completing import SHELLS, Command, Option
@@ -18,9 +17,9 @@ Print what your shell completes sinfonia's commands and options with.
 _HIDDEN = "==SUPPRESS=="  # argparse.SUPPRESS
 
 
-def add_act(acts: Any) -> None:
-    """Add the command to those of `sinfonia`."""
-    parser = shared.command(acts, "completion", act, "print completions for a shell", description=_ABOUT)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be said on the command line."""
+    shared.describe(parser, act, description=_ABOUT)
     parser.add_argument("shell", choices=tuple(SHELLS), help="which shell")
     shared.add_output(parser)
 
@@ -36,6 +35,8 @@ def act(options: argparse.Namespace) -> int:
 def _commands(parser: argparse.ArgumentParser) -> list[Command]:
     """The commands of the parser with their options."""
     (acts,) = (one for one in parser._actions if isinstance(one, argparse._SubParsersAction))  # noqa: SLF001
+    for act in acts.choices.values():
+        act.load()
     texts = {one.dest: one.help or "" for one in acts._choices_actions}  # noqa: SLF001 - argparse tells no other way
     return [
         Command(name, texts[name], tuple(_options(act)), _words(act)) for name, act in acts.choices.items()

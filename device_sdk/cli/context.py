@@ -33,10 +33,9 @@ What is not allowed is not looked at.
 """
 
 
-def add_act(acts: Any) -> None:
-    """Add the command to those of `sinfonia`."""
-    text = "show what is told about this device, and what is not"
-    parser = shared.command(acts, "context", act, text, description=_ABOUT)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be said on the command line."""
+    shared.describe(parser, act, description=_ABOUT)
     shared.add_device(parser)
     shared.add_output(parser)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
 from device_sdk import Target, Timings, deploy_backend
 from device_sdk.calls.call import Parts
@@ -13,9 +12,9 @@ from device_sdk.cli.context import told
 from device_sdk.cli.showing import STALE, table, timings
 
 
-def add_act(acts: Any) -> None:
-    """Add the command to those of `sinfonia`."""
-    parser = shared.command(acts, "deploy", act, "deploy the backend and show the ways to it")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be said on the command line."""
+    shared.describe(parser, act)
     shared.add_app(parser)
     shared.add_results(parser, 1)
     shared.add_search(parser)

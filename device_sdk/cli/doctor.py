@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from typing import Any
 
 from device_sdk import RequestError
 from device_sdk.cli import options as shared
@@ -28,9 +27,9 @@ _MARKS = {"ok": "✓", "warning": "!", "problem": "✗"}
 PROBLEM = 1
 
 
-def add_act(acts: Any) -> None:
-    """Add the command to those of `sinfonia`."""
-    parser = shared.command(acts, "doctor", act, "find what this device lacks", description=_ABOUT)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be said on the command line."""
+    shared.describe(parser, act, description=_ABOUT)
     parser.add_argument("root", metavar="ROOT", nargs="?", help="URL of a root")
     parser.add_argument(
         "--app", type=values.app, metavar="APP", help="an app to try: its UUID, or helloworld"

@@ -43,10 +43,9 @@ _PACKAGE = re.compile(r"[A-Za-z]\w{0,63}(\.[A-Za-z]\w{0,63}){1,7}", re.ASCII)
 _QUIET_ZONE = 4  # modules around a code (ISO/IEC 18004)
 
 
-def add_act(acts: Any) -> None:
-    """Add the command to those of `sinfonia`."""
-    text = "write a tunnel for another device: a file, or a QR code"
-    parser = shared.command(acts, "export", act, text, description=_ABOUT, epilog=_EXAMPLES)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be said on the command line."""
+    shared.describe(parser, act, description=_ABOUT, epilog=_EXAMPLES)
     shared.add_app(parser)
     shared.add_search(parser)
     shared.add_deploy(parser)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
 from device_sdk import Candidate, find_cloudlets
 from device_sdk.cli import options as shared
@@ -12,9 +11,9 @@ from device_sdk.cli.context import place
 from device_sdk.cli.showing import STALE, table, timings
 
 
-def add_act(acts: Any) -> None:
-    """Add the command to those of `sinfonia`."""
-    parser = shared.command(acts, "find", act, "show the cloudlets that a deploy would ask")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be said on the command line."""
+    shared.describe(parser, act)
     shared.add_app(parser)
     shared.add_results(parser, 3)
     shared.add_search(parser)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
 
 from device_sdk.cli import values
 
 Act = Callable[[argparse.Namespace], int]
 
 
-def command(
-    acts: Any, name: str, act: Act, about: str, *, taken: str = "never", **texts: Any
-) -> argparse.ArgumentParser:
-    """The parser of a new command. `taken`: whether words after `--` must, may or can never be given."""
-    parser: argparse.ArgumentParser = acts.add_parser(name, help=about, **{"description": about, **texts})
+def describe(
+    parser: argparse.ArgumentParser,
+    act: Act,
+    *,
+    taken: str = "never",
+    usage: str | None = None,
+    description: str | None = None,
+    epilog: str | None = None,
+) -> None:
+    """What a command does, and how its help tells it. `taken`: whether words after `--` must, may or can
+    never be given.
+    """
+    parser.usage, parser.epilog = usage, epilog
+    parser.description = description or parser.description
     parser.set_defaults(act=act, taken=taken, quiet=False)
-    return parser
 
 
 def add_app(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import Any
 
 from device_sdk.cli import options as shared
 from device_sdk.errors import NotFoundError, RequestError
@@ -30,10 +29,9 @@ examples:
 """
 
 
-def add_act(acts: Any) -> None:
-    """Add the command to those of `sinfonia`."""
-    text = "know a cloudlet at home, and be known to it"
-    parser = shared.command(acts, "pair", act, text, description=_ABOUT, epilog=_EXAMPLES)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be said on the command line."""
+    shared.describe(parser, act, description=_ABOUT, epilog=_EXAMPLES)
     parser.add_argument("where", metavar="NAME|URL", nargs="?", help="the cloudlet")
     parser.add_argument("code", metavar="CODE", nargs="?", help="what it shows")
     parser.add_argument("--key", help="the cloudlet's public key, in the place of a code")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from device_sdk import Bundle, deploy_backend
 from device_sdk.cli import options as shared
@@ -21,10 +20,9 @@ where it was. Only cloudlets whose operator allows it take them (sinfonia-agent 
 The images are an OCI archive, as podman save --format oci-archive and docker save (25 and later) write it."""
 
 
-def add_act(acts: Any) -> None:
-    """Add the command to those of `sinfonia`."""
-    about = "bring the app's recipe and images to a cloudlet nearby, and deploy there"
-    parser = shared.command(acts, "provision", act, about, description=DESCRIPTION)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be said on the command line."""
+    shared.describe(parser, act, description=DESCRIPTION)
     shared.add_app(parser)
     parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="the recipe (YAML)")
     parser.add_argument("--chart", type=Path, required=True, metavar="FILE", help="its chart (.tgz)")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
 from device_sdk import NotFoundError, SinfoniaError, Target, TunnelError, find_deployments, open_tunnel
 from device_sdk.cli import options as shared
@@ -13,9 +12,9 @@ from device_sdk.cli.showing import table, timings
 from device_sdk.tunnels.tunnel import check_device
 
 
-def add_act(acts: Any) -> None:
-    """Add the command to those of `sinfonia`."""
-    parser = shared.command(acts, "release", act, "give back what this device has of the app")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be said on the command line."""
+    shared.describe(parser, act)
     shared.add_app(parser)
     shared.add_search(parser)
     shared.add_location(parser)

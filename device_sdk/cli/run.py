@@ -19,10 +19,9 @@ RELEASE_WAIT_SECONDS = 2.0  # after the command has ended
 NO_COMMAND = 127  # as shells have it
 
 
-def add_act(acts: Any) -> None:
-    """Add the command to those of `sinfonia`."""
-    usage, text = "sinfonia run ROOT APP [options] -- COMMAND …", "run a command with a way to the backend"
-    parser = shared.command(acts, "run", act, text, taken="must", usage=usage)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be said on the command line."""
+    shared.describe(parser, act, taken="must", usage="sinfonia run ROOT APP [options] -- COMMAND …")
     shared.add_app(parser)
     shared.add_choose(parser)
     shared.add_results(parser, None)
