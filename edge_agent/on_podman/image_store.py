@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,11 @@ class PodmanImages:
         store = json.loads(self._podman.call("info", "--format", "json")).get("store") or {}
         folder = Path(store.get("graphRoot", ""), f"{store.get('graphDriverName')}-layers")
         return frozenset(digest for name in _LISTS for digest in _digests(folder / name))
+
+    def present(self, names: Collection[str]) -> frozenset[str]:
+        """By one listing."""
+        found = {name for image in self._podman.listing("image", "ls") for name in image.get("Names") or []}
+        return frozenset(names) & found
 
     def load(self, layout: Path, name: str) -> None:
         """Pull from the folder: layers that the storage has are not looked for there."""

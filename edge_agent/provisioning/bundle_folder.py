@@ -47,6 +47,11 @@ class BundleFolder:
         _write(self._file(name, _TAKEN), str(unpacked_bytes).encode())
         _write(self._file(name, _CHART), chart)
 
+    def unready(self, name: str) -> None:
+        """It is to be sent again, as if it were begun now."""
+        self._file(name, _CHART).unlink(missing_ok=True)
+        self.touch(name)
+
     def chart(self, name: str) -> Path | None:
         """Its chart; None while it is not ready."""
         path = self._file(name, _CHART)

@@ -3,7 +3,8 @@
 and the runtime's images.
 
     (none) ── open ──> receiving ── finish ──> loading ──> ready ──(unused for a day)──> (none)
-                           └───────<── failed ──┘
+                           ├───────<── failed ──┘            │
+                           └───────<──(an image is gone)─────┘
 
 A bundle's images get names of their own in the runtime, so that none takes the place of an image that
 something else uses. Layers that the runtime has are not asked for.
@@ -15,6 +16,7 @@ import logging
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,6 +43,9 @@ class Images(Protocol):
 
     def layers(self) -> frozenset[str]:
         """The digests of the layers that it has, as they travel."""
+
+    def present(self, names: Collection[str]) -> frozenset[str]:
+        """Those of the names under which it has an image."""
 
     def load(self, layout: Path, name: str) -> None:
         """Take the one image of an OCI layout under this name; layers that it has may be left out.
@@ -109,7 +114,7 @@ class Bundles:
         if sum(bundle.blobs().values()) > self._limit:
             raise InvalidRequest(f"body: the bundle is larger than the {self._limit} bytes that are taken")
         try:
-            self._folder.read(name)
+            self._forget_pruned([self._folder.read(name)])
         except NotFound:
             self._make_room()
             self._folder.begin(name, description)
@@ -152,10 +157,12 @@ class Bundles:
         return self.progress(name)
 
     def get(self, name: str, app: UUID) -> Provisioned:
-        """A bundle of this app that is ready, for a deployment; raises `NotFound`."""
-        bundle, chart = self._folder.read(name), self._folder.chart(name)
+        """A bundle of this app that is ready, for a deployment; raises `NotFound`, or `Unavailable`."""
+        bundle = self._folder.read(name)
         if bundle.app != app:
             raise NotFound("The bundle is another app's.")
+        self._forget_pruned([bundle])
+        chart = self._folder.chart(name)
         if chart is None:
             raise NotFound("The bundle is not complete.")
         self._folder.touch(name)
@@ -165,6 +172,10 @@ class Bundles:
         """Let go what nobody uses: old bundles but the `used` ones, their images, parts that were given up,
         and what a crash left.
         """
+        try:
+            self._forget_pruned(self._described())
+        except Unavailable as error:  # the next sweep looks again
+            _LOG.warning("the images can't be listed", extra={"reason": str(error)})
         wanted: set[str] = set()
         for name in self._folder.names():
             ready = self._folder.chart(name) is not None
@@ -175,6 +186,23 @@ class Bundles:
                 wanted |= self._parts(name)
         self._blobs.drop_older(_RECEIVING_SECONDS, wanted)
         self._folder.remove_rests(_RECEIVING_SECONDS)
+
+    def _described(self) -> list[Bundle]:
+        found = []
+        for name in self._folder.names():
+            with suppress(NotFound):  # damaged, or just removed
+                found.append(self._folder.read(name))
+        return found
+
+    def _forget_pruned(self, bundles: Sequence[Bundle]) -> None:
+        """Who tidied images up took them from bundles too: those can be sent again."""
+        ready = [bundle for bundle in bundles if self._folder.chart(bundle.name) and bundle.images]
+        wanted = {bundle.name: set(_names(bundle).values()) for bundle in ready}
+        present = self._images.present(set().union(*wanted.values())) if ready else frozenset()
+        for name, images in wanted.items():
+            if not images <= present:
+                _LOG.warning("a bundle's images are gone", extra={"bundle": name})
+                self._folder.unready(name)
 
     def _await_loaded(self, name: str, seconds: float) -> None:
         if seconds > 0 and self._waiters.acquire(blocking=False):

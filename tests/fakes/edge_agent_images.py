@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from edge_agent.errors import DeployFailed
@@ -24,6 +24,10 @@ class FakeImages:
         """Those of every image that was taken."""
         return frozenset(self._layers)
 
+    def present(self, names: Collection[str]) -> frozenset[str]:
+        """Those it has now."""
+        return frozenset(names) & self.names
+
     def load(self, layout: Path, name: str) -> None:
         """Read the layout as a real one does."""
         blobs = layout / "blobs" / "sha256"
@@ -38,6 +42,11 @@ class FakeImages:
                 raise DeployFailed(f"{layer} is missing.")
         self._layers.update(layers)
         self.names.add(name)
+
+    def prune(self) -> None:
+        """As somebody does who tidies up: nothing is left."""
+        self.names.clear()
+        self._layers.clear()
 
     def remove(self, names: Sequence[str]) -> None:
         """Forget the names; the layers stay, as others may have them."""

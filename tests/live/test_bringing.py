@@ -14,6 +14,7 @@ from uuid import UUID
 import pytest
 
 from tests.fakes import oci
+from tests.lab import podman
 from tests.lab.needs import needs
 from tests.lab.world import World
 
@@ -88,6 +89,15 @@ def test_what_a_device_brings_runs_and_a_layer_that_is_there_stays_where_it_is(
     assert sent(provision(world, first, "--verbose")) == 0.0, "it runs already"
     health = world.cloudlets["shed"].get("/api/v1/health")
     assert health["deployments"] == 2
+
+    pruned = App(tmp_path / "app3", 3, web_server)
+    first_time = sent(provision(world, pruned, "--verbose"))
+    assert sent(provision(world, pruned, "--verbose")) == 0.0, "it is there"
+    folder = world.folder / "shed"
+    stores = ("--root", str(folder / "containers"), "--runroot", "/run/containers")
+    tidy = ("podman", *stores, "image", "prune", "--all", "--force")
+    world.cloudlets["shed"].machine.run(*tidy, env=podman.environment(folder), timeout=60)
+    assert sent(provision(world, pruned, "--verbose")) >= first_time, "somebody tidied images up"
 
 
 @needs(*PARTS)

@@ -71,7 +71,10 @@ def test_layers_that_are_there_may_be_left_out(images: Images, tmp_path: Path) -
     images.load(layout(tmp_path / "b", [BASE, MORE], left_out=(BASE,)), "localhost/sinfonia-bundle/b:0")
     assert oci.digest(MORE) in images.layers()
     images.remove(["localhost/sinfonia-bundle/a:0", "localhost/sinfonia-bundle/never:0"])
-    images.remove(["localhost/sinfonia-bundle/b:0"])
+    names = [f"localhost/sinfonia-bundle/{letter}:0" for letter in "abc"]
+    assert images.present(names) == {names[1]}
+    images.remove([names[1]])
+    assert images.present(names) == frozenset()
 
 
 @pytest.mark.parametrize("folder", ["ends_in_", "Bob's state", "two__marks"])

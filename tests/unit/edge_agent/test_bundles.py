@@ -238,6 +238,34 @@ def test_unused_bundles_go_with_their_images(site: Site) -> None:
     assert site.images.names == set()
 
 
+@pytest.mark.parametrize("noticed", ["by a device that has it", "by a deployment", "by the sweep"])
+def test_a_bundle_whose_images_were_pruned_is_sent_again(site: Site, noticed: str) -> None:
+    name, text, parts = described(("app:1", [BASE, MORE]))
+    assert taken(site, ("app:1", [BASE, MORE])) == (name, sum(map(len, parts.values())))
+    site.images.prune()
+    if noticed == "by a deployment":
+        with pytest.raises(NotFound, match="not complete"):
+            site.bundles.get(name, APP)
+    elif noticed == "by the sweep":
+        site.now += 5000
+        site.bundles.sweep(used=[])
+    assert site.bundles.open(name, text).missing.keys() == parts.keys()
+    assert site.send(name, parts) == sum(map(len, parts.values()))
+    site.bundles.finish(name)
+    site.work()
+    assert site.bundles.get(name, APP).chart.exists()
+    assert len(site.images.names) == 1
+
+
+def test_a_bundle_that_lacks_one_image_of_two_is_not_ready(site: Site) -> None:
+    name, _ = taken(site, ("app:1", [BASE]), ("other:1", [MORE]))
+    site.images.remove([site.bundles.get(name, APP).images["other:1"]])
+    site.bundles.sweep(used=[name])
+    progress = site.bundles.progress(name)
+    assert progress.state == "receiving"
+    assert not {oci.digest(BASE), oci.digest(MORE)} & progress.missing.keys(), "no layer is gone"
+
+
 def test_half_sent_bundles_go_too(site: Site) -> None:
     name, text, _ = described(("app:1", [BASE]))
     site.bundles.open(name, text)
