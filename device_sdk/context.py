@@ -148,7 +148,7 @@ class Requirements:
 class DeviceContext:
     """What the app lets the SDK tell about its device, and what it demands. Everything is optional.
 
-    Cloudlets to `avoid` are not asked.
+    Cloudlets to `avoid` are not asked; where a `cloudlet` is named, no other is.
     `values` are set over those of the app's recipe, which lists the ones that can be: texts, numbers and
     truth values, in objects where names have dots. `bundle` names one that the cloudlet was handed; the SDK
     sets it.
@@ -160,6 +160,7 @@ class DeviceContext:
     requirements: Requirements | None = None
     values: Mapping[str, Any] | None = None
     avoid: tuple[UUID, ...] = ()
+    cloudlet: UUID | None = None
     bundle: str | None = None
 
     @classmethod
@@ -173,15 +174,18 @@ class DeviceContext:
             requirements=optional(data, "requirements", "", Requirements.from_json),
             values=optional(data, "values", "", _values),
             avoid=optional(data, "avoid", "", lambda v, p: items(v, p, uuid, 16)) or (),
+            cloudlet=optional(data, "cloudlet", "", uuid),
             bundle=optional(data, "bundle", "", _digest),
         )
 
     def to_json(self) -> dict[str, Any]:
         """The contract's `DeviceContext`."""
         said = {name: part for name, part in vars(self).items() if part not in (None, ())}
-        plain = {name: said.pop(name) for name in ("values", "avoid", "bundle") if name in said}
+        plain = {name: said.pop(name) for name in ("values", "avoid", "cloudlet", "bundle") if name in said}
         if "avoid" in plain:
             plain["avoid"] = [str(uuid) for uuid in plain["avoid"]]
+        if "cloudlet" in plain:
+            plain["cloudlet"] = str(plain["cloudlet"])
         return {name: part.to_json() for name, part in said.items()} | plain
 
 

@@ -59,7 +59,13 @@ def client_info(request: Request, key: bytes, trusted: tuple[Network, ...]) -> C
     location = context.location or header_location(request)
     address = client_address(request, trusted)
     return ClientInfo(
-        key, address, location, context.requirements, values=context.values, avoid=context.avoid
+        key,
+        address,
+        location,
+        context.requirements,
+        values=context.values,
+        avoid=context.avoid,
+        cloudlet=context.cloudlet,
     )
 
 

@@ -78,6 +78,7 @@ class DeviceContext:
     requirements: Requirements = field(default_factory=Requirements)
     values: dict[str, Any] = field(default_factory=dict)
     avoid: frozenset[UUID] = frozenset()
+    cloudlet: UUID | None = None
 
     @classmethod
     def from_json(cls, value: object) -> "DeviceContext":
@@ -94,6 +95,7 @@ class DeviceContext:
             else Requirements(),
             check_values(fields.get("values"), "values") if fields.has("values") else {},
             frozenset(fields.each("avoid", _MOST_AVOIDED, parse_uuid)),
+            fields.uuid("cloudlet") if fields.has("cloudlet") else None,
         )
 
 

@@ -149,7 +149,7 @@ def _both(
 ) -> list[T]:
     def look_around() -> list[T]:
         with call.report.phase("discovery"):
-            found = [n for n in call.parts.discover() if n.health.uuid not in call.context.avoid]
+            found = [n for n in call.parts.discover() if _is_wanted(call.context, n.health.uuid)]
             names = ", ".join(n.health.name or n.base_url for n in found)
             call.report.note("discovery", names or "no cloudlet nearby")
             found, strangers = askable(found, paired_cloudlets(call.parts.state), call.jit_trust)
@@ -174,6 +174,10 @@ def _ask_root(call: Call, key: KeyPair) -> list[Target]:
             call.report.note("root", f"it takes no more calls now; once more in {advice:g} s")
             call.parts.pause(advice)
         return ask(call, key, call.root, results=call.results, timeout=call.seconds_left, jit=False)
+
+
+def _is_wanted(context: DeviceContext, cloudlet: UUID | None) -> bool:
+    return cloudlet not in context.avoid and context.cloudlet in (None, cloudlet)
 
 
 def _candidates_nearby(found: list[Nearby]) -> list[Candidate]:

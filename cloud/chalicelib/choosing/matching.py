@@ -25,7 +25,7 @@ class ClientInfo:
 
     `requirements` are the device's own, besides those of the app. `reach` is what was measured from its
     network. `values` are what its call sets of the chart's. It leaves
-    the cloudlets to `avoid`, and releases them itself.
+    the cloudlets to `avoid`, and releases them itself; where it names a `cloudlet`, no other will do.
     """
 
     publickey: bytes
@@ -35,6 +35,7 @@ class ClientInfo:
     reach: Reach = field(default_factory=Reach)
     values: Mapping[str, Any] = field(default_factory=dict, hash=False)
     avoid: frozenset[UUID] = frozenset()
+    cloudlet: UUID | None = None
 
 
 Matcher = Callable[[ClientInfo, Recipe, list[Cloudlet]], Iterator[Cloudlet]]

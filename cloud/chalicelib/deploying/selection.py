@@ -117,7 +117,8 @@ class Selection:
 
     def may_serve(self, app: App, client: ClientInfo, row: Cloudlet) -> bool:
         """Whether a cloudlet takes the device, which takes it, serves the app, and has what is required."""
-        usable = row.realm in _realms(app) and not row.draining and row.uuid not in client.avoid
+        wanted = row.uuid not in client.avoid and client.cloudlet in (None, row.uuid)
+        usable = row.realm in _realms(app) and not row.draining and wanted
         return usable and self.chooser.eligible(client, app, row)
 
     def still_good(self, client: ClientInfo, rows: Sequence[Cloudlet]) -> set[UUID]:
@@ -144,12 +145,14 @@ class Selection:
             return not left_out and self.may_serve(app, client, row)
 
         rows: dict[UUID, Cloudlet] = {}
-        for realm in _realms(app):
+        named = [] if client.cloudlet is None else [client.cloudlet]
+        for realm in () if named else _realms(app):
             found = where.around(client.location, client.ipaddress, eligible, ENOUGH, realm)
             for row in filter(eligible, [*found.cloudlets, *found.stale]):
                 _keep_newer(rows, row)
         more = sum(not self.is_stale(row) for row in rows.values()) >= ENOUGH
-        for row in self.find([uuid for uuid in recorded if uuid not in rows and uuid not in without]):
+        others = [uuid for uuid in named or recorded if uuid not in rows]
+        for row in self.find([uuid for uuid in others if uuid not in without]):
             if row.expires_at + STALE_SECONDS > self.clock() and self.may_serve(app, client, row):
                 rows[row.uuid] = row
         living = [row for row in rows.values() if not self.is_stale(row)]

@@ -280,6 +280,24 @@ def test_what_the_device_is_leaving_is_not_chosen_and_stays_until_it_has_moved(s
         deploy(site.root(), avoid=leaving | {UUID(int=2)})
 
 
+def test_a_cloudlet_that_the_device_names_is_the_only_one_asked_wherever_it_is(site):
+    site.run(works(), works("Ready"), declines(500))
+    for _ in range(14):
+        site.add("http://127.0.0.1:1/d")
+    site.change(2, location=None)  # filed elsewhere: the search does not come across it
+    root = site.root()
+    assert names(deploy(root)) == ["number-1"]
+    wanted = {"avoid": frozenset({UUID(int=1)}), "results": 3}
+    assert names(deploy(root, cloudlet=UUID(int=2), **wanted)) == ["number-2"]
+    assert len(site.agents[0].backends) == 1
+    for number, error in ((3, DeployFailed), (99, NoCloudlet)):
+        with pytest.raises(error):
+            deploy(root, cloudlet=UUID(int=number), **wanted)
+    site.change(2, draining=True)
+    with pytest.raises(NoCloudlet):
+        deploy(root, cloudlet=UUID(int=2), **wanted)
+
+
 @pytest.mark.parametrize("why", ["draining", "rejects", "fails", "gone"])
 def test_where_it_runs_is_left_when_it_can_not_serve(site, why):
     site.run(works(), works())
