@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab import node
+
 _CACHE = Path(__file__).resolve().parents[2] / ".cache"
 _FILES = {
     "tun": ("/dev/net/tun", "the TUN device /dev/net/tun"),
@@ -53,20 +55,24 @@ _PROGRAMS = {
     "dbus-daemon": "dbus-daemon",
     "npm": "npm",
     "helm": "helm (make setup brings it)",
+    "kubectl": "kubectl (make setup brings it)",
 }
 
 
 def missing(part: str, environ: Mapping[str, str] | None = None) -> str | None:
     """Say what is missing for `part` in words for a person, or None where it is there.
 
-    A part is "root", "kubernetes", the name of a program, of a Python module ("module:NAME"), "tun",
-    "busybox-static", "netavark", or one of the tools that `infra/setup/install --engines` puts into .cache.
+    A part is "root", "kubernetes", "node" (the cluster's), the name of a program, of a Python module
+    ("module:NAME"), "tun", "busybox-static", "netavark", or one of the tools that
+    `infra/setup/install --engines` puts into .cache.
     """
     environ = os.environ if environ is None else environ
     if part == "root":
         return None if os.geteuid() == 0 else "root rights"
     if part == "kubernetes":
         return None if environ.get("SINFONIA_TEST_KUBECONFIG") else _NO_CLUSTER
+    if part == "node":
+        return node.missing()
     if part.startswith("module:"):
         module = part.removeprefix("module:")
         return None if importlib.util.find_spec(module) else f"the Python module {module}"
@@ -114,7 +120,8 @@ def reason(lacking: list[str]) -> str:
 
 def _marks(parts: Sequence[str]) -> list[pytest.MarkDecorator]:
     lacking = [words for words in map(missing, parts) if words]
-    return [pytest.mark.live, pytest.mark.skipif(may_skip(lacking), reason=reason(lacking))]
+    kinds = [pytest.mark.live, *([pytest.mark.kubernetes] if "kubernetes" in parts else [])]
+    return [*kinds, pytest.mark.skipif(may_skip(lacking), reason=reason(lacking))]
 
 
 def _which(program: str) -> str | None:
