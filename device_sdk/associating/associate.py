@@ -15,7 +15,7 @@ from device_sdk.associating.association import Association, Waiting
 from device_sdk.associating.events import Announcer, OnEvent
 from device_sdk.associating.keeper import Keeper
 from device_sdk.associating.place import Place, Ways
-from device_sdk.associating.search import Search, Source
+from device_sdk.associating.search import MOST_AVOIDED, Choice, Search, Source, Wanted
 from device_sdk.associating.surroundings import Surroundings
 from device_sdk.associating.vitals import Patience
 from device_sdk.calls.call import Parts
@@ -24,7 +24,8 @@ from device_sdk.calls.sources import Jit
 from device_sdk.choosing.choose import How
 from device_sdk.choosing.choose import choose as choose_target
 from device_sdk.choosing.means import Means
-from device_sdk.choosing.side_by_side import OpenWays
+from device_sdk.choosing.result import Chosen
+from device_sdk.choosing.side_by_side import OpenWays, Room
 from device_sdk.context import DeviceContext, Requirements
 from device_sdk.keys import KeyPair, state_folder
 from device_sdk.nearby.paired import JitTrust
@@ -74,8 +75,10 @@ def associate(
     """Get the app's backend, and keep one: when its cloudlet is lost, drains or gets clearly worse, the app
     is taken to another one, whose tunnel is up before the old one is left.
 
-    `choose` says how to choose among the `results` (1 for `first`, else 3) that the root names at first, and
-    `patience` when to act. `on_event` hears what happens, in a thread of the association's own. The other
+    `choose` says how to choose among the `results` (1 for `first`, else 3) that the root names: at first, and
+    for each move that leaves time for it, which are those from a cloudlet that drains or has become slow, and
+    `prepare()`. Where the cloudlet is lost, the first is taken that answers. `patience` says when to act.
+    `on_event` hears what happens, in a thread of the association's own. The other
     arguments are those of `deploy_backend`. Roots that can't be reached change nothing while the backend
     answers. `on_progress` hears of the first place alone.
 
@@ -87,20 +90,18 @@ def associate(
     where = location if location is None or isinstance(location, Location) else Location(*location)
 
     def targets(
-        avoid: tuple[UUID, ...],
-        moved: Location | None,
-        results: int = 1,
-        seconds: float = _SEARCH_SECONDS,
-        on_progress: OnProgress | None = None,
+        asked: Wanted, seconds: float = _SEARCH_SECONDS, on_progress: OnProgress | None = None
     ) -> list[Target]:
+        told = context or DeviceContext()
+        avoid = tuple(dict.fromkeys([*asked.avoid, *told.avoid]))[:MOST_AVOIDED]
         return deploy_backend(
             root_url,
             app_uuid,
-            results=results,
+            results=asked.results,
             jit=jit,
             jit_trust=jit_trust,
-            location=moved or where,
-            context=replace(context or DeviceContext(), avoid=avoid),
+            location=asked.location or where,
+            context=replace(told, avoid=avoid, cloudlet=asked.cloudlet or told.cloudlet),
             requirements=requirements,
             values=values,
             token=token,
@@ -122,9 +123,14 @@ def associate(
             parts=parts,
         )
 
-    first = targets((), None, wanted, timeout, on_progress)
+    def choose_beside(found: Sequence[Target], room: Room) -> Chosen:
+        means = Means(parts.state, open_ways=open_ways, clock=parts.clock)
+        return choose_target(found, choose, ready_timeout=patience.ready, beside=room, means=means)
+
+    first = targets(Wanted(results=wanted), timeout, on_progress)
     place, ways = _first_place(first, choose, ready_timeout, parts, open_ways, on_progress)
-    search = Search(Source(targets, candidates), ways, boot_clock, patience.ready)
+    choice = Choice(wanted, choose_beside)
+    search = Search(Source(targets, candidates), ways, boot_clock, patience.ready, choice)
     announcer = Announcer(on_event, time.time)
     keeper = Keeper(place, ways, search, announcer, boot_clock, patience)
     return Association(place, ways, search, keeper, announcer, waiting())

@@ -89,11 +89,13 @@ class Association:
         return self._tunnel().connect(address, timeout)
 
     def prepare(self, where: UUID | Location | tuple[float, float] | None = None) -> Target:
-        """Have another backend ready ahead of a move: on the cloudlet `where`, at the location `where` the
-        device will be (later searches keep to it), or on the best other one. `switch` goes there; if the
-        app's own is lost before, it is gone to at once. One is prepared at a time.
+        """Have another backend ready ahead of a move: on the cloudlet `where`, which may be any that the root
+        knows; for the location `where` the device will be (later searches keep to it); or on the best other
+        one. The latter two are chosen as `associate` was told to. `switch` goes there; if the app's own is
+        lost before, it is gone to at once. One is prepared at a time.
 
-        Raises `NoCloudletError` where there is no other, and what `deploy_backend` raises.
+        Raises `NoCloudletError` where there is no other, or the cloudlet does not take this device and app,
+        and what `deploy_backend` raises. The published Sinfonia's roots choose cloudlets themselves.
         """
         if isinstance(where, UUID):
             cloudlet = where

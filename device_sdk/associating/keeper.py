@@ -15,7 +15,7 @@ from device_sdk.associating.events import Announcer
 from device_sdk.associating.others import Others
 from device_sdk.associating.outlook import Outlook
 from device_sdk.associating.place import Place, Ways
-from device_sdk.associating.search import Search, Standing
+from device_sdk.associating.search import Known, Search
 from device_sdk.associating.vitals import Patience
 from device_sdk.background import Pending
 from device_sdk.errors import NoCloudletError, RequestError, SinfoniaError, TunnelError
@@ -58,9 +58,9 @@ class Keeper:
 
     # What the app asks for.
 
-    def prepare(self, make: Callable[[Place, Standing], Place | None]) -> Place:
+    def prepare(self, make: Callable[[Place, Known], Place | None]) -> Place:
         """Have `make` bring up another place, to switch to later. Raises `SinfoniaError`."""
-        made = make(self.place, self._standing)
+        made = make(self.place, self)
         if made is None:
             raise NoCloudletError("There is no other cloudlet to go to; the app stays where it is.")
         with self._guard:
@@ -90,6 +90,18 @@ class Keeper:
         if job is not None:
             self._give_back_found(job[1])
         self._others.wait()
+
+    # What a search asks (`search.Known`).
+
+    def standing(self, target: Target) -> Place | None:
+        """A place that stands for this target; it is no longer being left then."""
+        with self._guard:
+            return self._others.standing(target)
+
+    def leaves(self, target: Target) -> bool:
+        """Whether a place is just being left that stands for this target."""
+        with self._guard:
+            return self._others.leaves(target)
 
     # What goes on by itself.
 
@@ -194,18 +206,20 @@ class Keeper:
 
     def _elsewhere(self, here: Place, why: Why) -> Place | None:
         """Another place; what is not urgent has to be better, which is tried. Runs beside."""
+        best = None
         if why == "rediscover":
             best = self._search.best()
             if best is None or best == here.uuid or best in self._not_better:
                 return None
-            place: Place | None = self._search.at(best, here, self._standing)
-        else:
-            place = self._search.elsewhere(here, self._standing)
+        # Choosing gives back what it does not choose, and what the app has prepared is not to be among that.
+        prepared = self._others.prepared
+        hurried = why in ("lost", "suspect") or prepared is not None
+        place = self._search.elsewhere(here, self, hurried=hurried)
         if place is None or why not in ("degraded", "rediscover") or self._is_better(place, here):
             return place
-        if place.uuid is not None:
-            self._not_better.add(place.uuid)
-        self._search.drop(place)
+        self._not_better |= {uuid for uuid in (place.uuid, best) if uuid is not None}
+        if place is not prepared:
+            self._search.drop(place)
         return None
 
     def _is_better(self, place: Place, here: Place) -> bool:
@@ -257,10 +271,6 @@ class Keeper:
         self.state = "connected"
         self._settle(to)
         self._announcer.say("handed_over", to.name, why)
-
-    def _standing(self, target: Target) -> Place | None:
-        with self._guard:
-            return self._others.standing(target)
 
     def _give_back_found(self, job: Pending[Place | None]) -> None:
         """What a search finds after the end."""

@@ -50,6 +50,10 @@ class Others:
                 return each[1]
         return None
 
+    def leaves(self, target: Target) -> bool:
+        """Whether a place is just being left that stands for this target."""
+        return any(target.same_backend(place.target) for _, place in self._leaving)
+
     def sweep(self, now: float) -> None:
         """Part with those whose time is over."""
         due = [place for until, place in self._leaving if until <= now]

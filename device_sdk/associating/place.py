@@ -1,6 +1,6 @@
 """One backend with a way to it: what an association has of each cloudlet that it is at, goes to or leaves.
 
-Made by `search.py` and `association.py`; calls `readiness.py` through the way.
+Made by `search.py` and `associate.py`; calls `readiness.py` through the way.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
+from device_sdk.choosing.trial import Trial
 from device_sdk.errors import SinfoniaError, TunnelError
 from device_sdk.keys import KeyPair
 from device_sdk.target import Target
@@ -34,6 +35,9 @@ class Way(Protocol):
 
     def handshake_seconds_ago(self) -> float | None:
         """How long ago the gateway last proved who it is."""
+
+    def greet_again(self) -> None:
+        """Begin the handshake anew."""
 
     def received_bytes(self) -> int:
         """How much came from there."""
@@ -98,6 +102,11 @@ class Place:
     def uuid(self) -> UUID | None:
         """The cloudlet's."""
         return self.target.cloudlet.uuid if self.target.cloudlet else None
+
+    def answers(self, timeout: float) -> bool:
+        """Whether its gateway proves who it is within so many seconds."""
+        trial = Trial(self.target, self.way, lambda: None, self.clock)
+        return trial.answers(self.clock() + timeout)
 
     def wait_ready(self, timeout: float) -> None:
         """Wait until the backend can serve. Raises `DeploymentError` or `TunnelError`."""

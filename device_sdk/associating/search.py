@@ -1,6 +1,6 @@
-"""Finding another place for an app: asking for a target and bringing up the way to it, beside the one in use.
+"""Finding another place for an app: asking for targets and bringing up the way to one, beside the one in use.
 
-Called by `keeper.py`; calls the deploy call (`sources`), the tunnels' `stand_by`, and `place.py`.
+Called by `keeper.py`; calls the deploy call (`sources`), `choosing`, the tunnels' `stand_by`, and `place.py`.
 """
 
 from __future__ import annotations
@@ -9,30 +9,61 @@ import contextlib
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 from device_sdk.associating.place import Place, Way, Ways
+from device_sdk.background import Pending
+from device_sdk.choosing.result import Chosen
+from device_sdk.choosing.side_by_side import Room
 from device_sdk.errors import NoCloudletError, SinfoniaError, TunnelError
+from device_sdk.keys import KeyPair
 from device_sdk.target import Target
+from device_sdk.tunnels.routes import TunnelPlan
 from device_sdk.wire import Candidate, Location
 
-Standing = Callable[[Target], Place | None]
-"""Finds a place that stands already."""
-
 _BAD_SECONDS = 60.0  # for which a cloudlet that could not be used is not asked again
-_MOST_AVOIDED = 16  # as the contract has it
-_TRIES = 2  # a cloudlet that does not get ready is replaced by so many others
+MOST_AVOIDED = 16  # as the contract has it
+_TRIES, _HURRIED_TRIES = 2, 3  # a cloudlet that can't be used is replaced by another so often
+_ANSWER_SECONDS = 3.0  # for the gateway to answer, where the app has no other
+
+
+class Known(Protocol):
+    """Places beside the app's own: `keeper.Keeper`."""
+
+    def standing(self, target: Target) -> Place | None:
+        """One that stands for this target already; it is no longer being left then."""
+
+    def leaves(self, target: Target) -> bool:
+        """Whether one is just being left that stands for it."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for: other cloudlets than those to `avoid`, where the device will be if the app said so,
+    on how many, and the only cloudlet that will do.
+    """
+
+    avoid: tuple[UUID, ...] = ()
+    location: Location | None = None
+    results: int = 1
+    cloudlet: UUID | None = None
 
 
 @dataclass(frozen=True)
 class Source:
-    """Who knows cloudlets: deploy calls and looks with the app's own arguments.
+    """Who knows cloudlets: deploy calls and looks with the app's own arguments."""
 
-    `targets` gets the cloudlets to avoid and where the device will be, if the app said so.
-    """
-
-    targets: Callable[[tuple[UUID, ...], Location | None], Sequence[Target]]
+    targets: Callable[[Wanted], Sequence[Target]]
     candidates: Callable[[Location | None], Sequence[Candidate]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the app chooses: one of up to `results` targets by `choose`, which makes the ways in the room."""
+
+    results: int
+    choose: Callable[[Sequence[Target], Room], Chosen]
 
 
 class Search:
@@ -44,6 +75,7 @@ class Search:
         ways: Ways,
         clock: Callable[[], float],
         ready_seconds: float,
+        choice: Choice,
         make: Callable[[Target, Way, Callable[[], float]], Place] = Place,
     ) -> None:
         self.location: Location | None = None
@@ -51,32 +83,46 @@ class Search:
         self._ways = ways
         self._clock = clock
         self._ready_seconds = ready_seconds
+        self._choice = choice
         self._make = make
         self._guard = threading.Lock()
         self._bad: dict[UUID, float] = {}
 
-    def elsewhere(self, here: Place, known: Standing) -> Place | None:
+    def elsewhere(self, here: Place, known: Known, *, hurried: bool = False) -> Place | None:
         """A ready place that is not `here`; None where there is no other, and `here` is as good as it was.
 
-        `known` has places that stand already. Raises `SinfoniaError`.
+        It is chosen as the app asked for, among as many. `hurried`: one is asked for at a time, which is the
+        soonest, and the first is taken that answers through its tunnel and is ready. `known` has places that
+        stand already. Raises `SinfoniaError`.
         """
         problem: SinfoniaError = NoCloudletError("There is no other cloudlet.")
-        for _ in range(_TRIES):
-            target = self._other_target(here)
-            if target.same_backend(here.target):
+        for _ in range(_HURRIED_TRIES if hurried else _TRIES):
+            targets = self._other_targets(here, 1 if hurried else self._choice.results)
+            others = [target for target in targets if not target.same_backend(here.target)]
+            if not others:
                 return None
             try:
-                return self._bring_up(target, here, known)
+                return self._one_of(others, here, known, hurried=hurried)
             except SinfoniaError as error:
                 problem = error
         raise problem
 
-    def at(self, cloudlet: UUID, here: Place, known: Standing) -> Place:
+    def at(self, cloudlet: UUID, here: Place, known: Known) -> Place:
         """A ready place on this cloudlet. Raises `SinfoniaError`."""
-        others = [one.uuid for one in self._source.candidates(self.location) if one.uuid != cloudlet]
-        target = self._target([here.uuid, *others], keep_bad=False)
+        if cloudlet == here.uuid:
+            raise NoCloudletError(f"The app is on the cloudlet {cloudlet} already.")
+        try:
+            (target, *_) = self._targets([here.uuid], keep_bad=False, cloudlet=cloudlet)
+        except NoCloudletError as error:
+            raise NoCloudletError(
+                f"The cloudlet {cloudlet} can't be had: the root does not know it, or it does not take this "
+                "device and app now."
+            ) from error
         if target.cloudlet is None or target.cloudlet.uuid != cloudlet:
-            raise NoCloudletError(f"The cloudlet {cloudlet} is none that can be had from here.")
+            self._decline(target, here, known)
+            raise NoCloudletError(
+                f"The cloudlet {cloudlet} can't be had: this root chooses by itself, and named another."
+            )
         return self._bring_up(target, here, known)
 
     def best(self) -> UUID | None:
@@ -95,25 +141,46 @@ class Search:
         place.give_back()
         self._ways.drop(place.way)
 
-    def _other_target(self, here: Place) -> Target:
-        """Rather one that was bad a moment ago than none, and rather the one where the app is."""
+    def _other_targets(self, here: Place, results: int) -> Sequence[Target]:
+        """Rather those that were bad a moment ago than none, and rather the one where the app is."""
         with contextlib.suppress(NoCloudletError):
-            return self._target([here.uuid])
+            return self._targets([here.uuid], results)
         if self._bad:
             with contextlib.suppress(NoCloudletError):
-                return self._target([here.uuid], keep_bad=False)
-        return self._target([], keep_bad=False)
+                return self._targets([here.uuid], results, keep_bad=False)
+        return self._targets([], results, keep_bad=False)
 
-    def _target(self, avoid: Collection[UUID | None], *, keep_bad: bool = True) -> Target:
+    def _targets(
+        self,
+        avoid: Collection[UUID | None],
+        results: int = 1,
+        *,
+        keep_bad: bool = True,
+        cloudlet: UUID | None = None,
+    ) -> Sequence[Target]:
         with self._guard:
             now = self._clock()
             self._bad = {uuid: until for uuid, until in self._bad.items() if until > now}
             bad = list(self._bad) if keep_bad else []
-        wanted = dict.fromkeys(uuid for uuid in [*avoid, *bad] if uuid is not None)
-        return self._source.targets(tuple(wanted)[:_MOST_AVOIDED], self.location)[0]
+        avoided = tuple(dict.fromkeys(uuid for uuid in [*avoid, *bad] if uuid is not None))
+        return self._source.targets(Wanted(avoided[:MOST_AVOIDED], self.location, results, cloudlet))
 
-    def _bring_up(self, target: Target, here: Place, known: Standing) -> Place:
-        place = known(target)
+    def _one_of(self, targets: Sequence[Target], here: Place, known: Known, *, hurried: bool) -> Place:
+        """A ready place at one of these."""
+        fit = [each for each in targets if not (_one_gateway(each, here) or known.leaves(each))]
+        if hurried or len(fit) < 2:
+            return self._bring_up((fit or targets)[0], here, known, hurried=hurried)
+        room = _Standing(self._ways, [place for each in fit if (place := known.standing(each))])
+        try:
+            chosen = self._choice.choose(fit, room)
+        except SinfoniaError:
+            for target in fit:
+                self.note_bad(target.cloudlet.uuid if target.cloudlet else None)
+            raise
+        return known.standing(chosen.target) or self._make(chosen.target, chosen.way, self._clock)
+
+    def _bring_up(self, target: Target, here: Place, known: Known, *, hurried: bool = False) -> Place:
+        place = known.standing(target)
         if place is None:
             try:
                 place = self._make(target, self._way(target, here), self._clock)
@@ -121,15 +188,47 @@ class Search:
                 self.note_bad(target.cloudlet.uuid if target.cloudlet else None)
                 raise
         try:
+            if hurried and not place.answers(_ANSWER_SECONDS):
+                raise TunnelError(f"Its gateway did not answer within {_ANSWER_SECONDS:g} s.")
             place.wait_ready(self._ready_seconds)
         except SinfoniaError:
             self.note_bad(place.uuid)
-            self.drop(place)
+            self._drop_beside(place)
             raise
         return place
 
+    def _decline(self, target: Target, here: Place, known: Known) -> None:
+        """Give back what nobody asked for."""
+        if target.same_backend(here.target) or known.leaves(target) or known.standing(target):
+            return
+        with contextlib.suppress(TunnelError):  # its lease ends; that is enough
+            self._drop_beside(self._make(target, self._ways.stand_by(target.plan, target.key), self._clock))
+
+    def _drop_beside(self, place: Place) -> None:
+        """One that is dead takes seconds to be told, and nobody waits for that."""
+        Pending(lambda: self.drop(place), "sinfonia-goodbye")
+
     def _way(self, target: Target, here: Place) -> Way:
         """To one gateway there can be but one: it gives the backend another block when it began anew."""
-        if target.plan.public_key == here.target.plan.public_key:
+        if _one_gateway(target, here):
             return self._ways.renew(target.plan, target.key)
         return self._ways.stand_by(target.plan, target.key)
+
+
+class _Standing:
+    """The app's network for choosing: ways that stand already are taken as they are, and stay."""
+
+    def __init__(self, ways: Ways, places: Sequence[Place]) -> None:
+        self._ways = ways
+        self._standing = {place.target.plan.public_key: place.way for place in places}
+
+    def stand_by(self, plan: TunnelPlan, key: KeyPair) -> Way:
+        return self._standing.get(plan.public_key) or self._ways.stand_by(plan, key)
+
+    def drop(self, way: Way) -> None:
+        if way not in self._standing.values():
+            self._ways.drop(way)
+
+
+def _one_gateway(target: Target, here: Place) -> bool:
+    return target.plan.public_key == here.target.plan.public_key

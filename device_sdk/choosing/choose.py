@@ -14,7 +14,7 @@ from typing import Literal
 from device_sdk.choosing.means import Means
 from device_sdk.choosing.measuring import Measuring
 from device_sdk.choosing.result import Chosen, Measured
-from device_sdk.choosing.side_by_side import SideBySide, Ways
+from device_sdk.choosing.side_by_side import Room, SideBySide
 from device_sdk.choosing.trial import Test, Trial
 from device_sdk.errors import DeploymentError, RequestError, SinfoniaError, TunnelError
 from device_sdk.fields import WireError, number
@@ -55,7 +55,7 @@ def choose(
     timeout: float = TIMEOUT_SECONDS,
     ready_timeout: float = READY_SECONDS,
     weigh: float = 0.0,
-    beside: Ways | None = None,
+    beside: Room | None = None,
     on_progress: OnProgress | None = None,
     means: Means | None = None,
 ) -> Chosen:

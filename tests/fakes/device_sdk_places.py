@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from device_sdk.associating.events import Announcer, AssociationEvent
 from device_sdk.associating.keeper import Keeper
 from device_sdk.associating.place import Look
-from device_sdk.associating.search import Search, Source
+from device_sdk.associating.search import Choice, Search, Source, Wanted
 from device_sdk.associating.vitals import Patience
+from device_sdk.choosing.side_by_side import Room
 from device_sdk.errors import DeploymentError, NoCloudletError, SinfoniaError, TunnelError
 from device_sdk.keys import KeyPair
 from device_sdk.target import Target
@@ -63,6 +65,11 @@ class FakePlace:
         self.target, self.way, self.cloudlet, self.lab = target, way, way.cloudlet, way.lab
         self.name, self.uuid = way.cloudlet.name, way.cloudlet.uuid
 
+    def answers(self, timeout: float) -> bool:
+        if not self.cloudlet.answers:
+            self.lab.now += timeout
+        return self.cloudlet.answers
+
     def wait_ready(self, timeout: float) -> None:
         self.look(timeout)
 
@@ -87,6 +94,14 @@ class FakePlace:
 
     def give_back(self) -> None:
         self.cloudlet.released += 1
+
+
+@dataclass(frozen=True)
+class FakeChosen:
+    """In the place of `choosing.result.Chosen`."""
+
+    target: Target
+    way: FakeWay
 
 
 class FakeWays:
@@ -125,20 +140,28 @@ class FakeWays:
 class Lab:
     """A root that names the cloudlets in their order, and an app that is at the first of them.
 
-    `away`: what the root's callers get instead of an answer. `asked` are the cloudlets to avoid of each call.
+    `away`: what the root's callers get instead of an answer. `asked` are the cloudlets to avoid of each call,
+    and `wanted` the whole of it; a `deaf` root does not hear which one is named. `results`: among how many
+    the app chooses, the fastest; `chose` has whom it tried each time.
     """
 
-    def __init__(self, count: int = 2, *, rediscover_after: int | None = None, **patience: float) -> None:
+    def __init__(
+        self, count: int = 2, *, rediscover_after: int | None = None, results: int = 1, **patience: float
+    ) -> None:
         self.now = 1000.0
         self.cloudlets = [FakeCloudlet(number, rediscover_after) for number in range(1, count + 1)]
         self.order: Sequence[FakeCloudlet] = self.cloudlets
         self.away: SinfoniaError | None = None
         self.asked: list[tuple[UUID, ...]] = []
+        self.wanted: list[Wanted] = []
+        self.deaf = False
+        self.chose: list[list[str]] = []
         self.looked = 0
         self.events: list[AssociationEvent] = []
         self.ways = FakeWays(self, self.cloudlets[0])
         source = Source(self._targets, self._candidates)
-        self.search = Search(source, self.ways, lambda: self.now, 30.0, FakePlace)
+        choice = Choice(results, self._choose)
+        self.search = Search(source, self.ways, lambda: self.now, 30.0, choice, FakePlace)
         self.announcer = Announcer(self.events.append, lambda: self.now)
         place = FakePlace(self.cloudlets[0].target(), self.ways.leading, lambda: self.now)
         self.keeper = Keeper(
@@ -165,14 +188,31 @@ class Lab:
         """Whether it comes true: goodbyes are said beside."""
         return poll(condition, 5, 0.001)
 
-    def _targets(self, avoid: tuple[UUID, ...], _moved: Location | None) -> list[Target]:
-        self.asked.append(avoid)
+    def _targets(self, wanted: Wanted) -> list[Target]:
+        self.asked.append(wanted.avoid)
+        self.wanted.append(wanted)
         if self.away:
             raise self.away
-        found = [each.target() for each in self.order if each.uuid not in avoid]
+        only = None if self.deaf else wanted.cloudlet
+        named = [each for each in self.cloudlets if each.uuid == only] if only else self.order
+        found = [each.target() for each in named if each.uuid not in wanted.avoid]
         if not found:
             raise NoCloudletError("There is none.")
-        return found[:1]
+        return found[: wanted.results]
+
+    def _choose(self, targets: Sequence[Target], room: Room) -> FakeChosen:
+        """As `choosing.choose` does: the fastest that is ready; the others are given back."""
+        ways = {each.place: room.stand_by(each.plan, each.key) for each in targets}
+        self.chose.append(list(ways))
+        ready = [each for each in ways.values() if each.cloudlet.answers and not each.cloudlet.failure]
+        best = min(ready, key=lambda way: way.cloudlet.seconds, default=None)
+        for way in ways.values():
+            if way is not best:
+                way.cloudlet.released += 1
+                room.drop(way)
+        if best is None:
+            raise TunnelError("None can be used.")
+        return FakeChosen(next(each for each in targets if each.place == best.cloudlet.name), best)
 
     def _candidates(self, _moved: Location | None) -> list[Candidate]:
         self.looked += 1

@@ -5,10 +5,12 @@ the tests wind, with cloudlets that do as told.
 from __future__ import annotations
 
 import threading
+from uuid import UUID
 
 import pytest
 
 from device_sdk.associating.events import Announcer
+from device_sdk.associating.search import Wanted
 from device_sdk.associating.surroundings import Surroundings
 from device_sdk.errors import NoCloudletError, RequestError, RootError
 from tests.fakes.device_sdk_places import Lab
@@ -246,8 +248,95 @@ def test_one_is_prepared_at_a_time_on_a_chosen_cloudlet_or_none() -> None:
     lab.order = lab.cloudlets[:1]
     with pytest.raises(NoCloudletError):
         lab.keeper.prepare(lab.search.elsewhere)
-    with pytest.raises(NoCloudletError):
-        lab.keeper.prepare(lambda here, known: lab.search.at(third, here, known))
+
+
+def at(lab: Lab, number: int):
+    return lab.keeper.prepare(lambda here, known: lab.search.at(UUID(int=number), here, known))
+
+
+def test_a_named_cloudlet_is_prepared_though_the_root_would_name_others_first() -> None:
+    lab = Lab(count=9)
+    assert at(lab, 9).name == "c9"
+    assert lab.wanted == [Wanted((UUID(int=1),), cloudlet=UUID(int=9))]
+
+
+def test_why_a_named_cloudlet_can_not_be_had_is_told() -> None:
+    lab = Lab(count=3)
+    with pytest.raises(NoCloudletError, match="the root does not know it, or it does not take this device"):
+        at(lab, 99)
+    with pytest.raises(NoCloudletError, match=r"The app is on the cloudlet .* already"):
+        at(lab, 1)
+    lab.deaf = True
+    with pytest.raises(NoCloudletError, match="this root chooses by itself"):
+        at(lab, 3)
+    assert lab.settled(lambda: lab.cloudlets[1].released == 1 and alone(lab))
+
+
+@pytest.mark.parametrize("why", ["draining", "degraded", "prepared", "rediscover"])
+def test_moves_that_have_time_are_chosen_as_the_first_place_was(why: str) -> None:
+    lab = Lab(count=4, results=3, stay=5.0, rediscover_after=600)
+    for cloudlet, seconds in zip(lab.cloudlets, (0.01, 0.004, 0.003, 0.005), strict=True):
+        cloudlet.seconds = seconds
+    lab.run(8)
+    if why == "prepared":
+        lab.keeper.prepare(lab.search.elsewhere)
+        lab.keeper.switch()
+    elif why == "draining":
+        lab.cloudlets[0].draining = True
+    elif why == "degraded":
+        lab.cloudlets[0].seconds = 0.1
+    else:
+        lab.order = lab.cloudlets[1:]
+        lab.keeper.changed()
+    lab.run(20, "handed_over")
+    assert lab.keeper.place.name == "c3"
+    assert lab.chose == [["c2", "c3", "c4"]]
+    lab.run(10)
+    assert lab.settled(lambda: alone(lab))
+    assert [each.released for each in lab.cloudlets] == [1, 1, 0, 1]
+
+
+def test_after_a_loss_the_first_that_answers_is_taken() -> None:
+    lab = Lab(count=4, results=3)
+    lab.cloudlets[2].seconds = 0.001
+    lab.run(5)
+    lab.cloudlets[0].answers = lab.cloudlets[1].answers = False
+    died = lab.now
+    lab.run(30, "handed_over")
+    assert lab.keeper.place.name == "c3"
+    assert lab.now - died < 8  # three seconds of them for a gateway that does not answer
+    assert lab.chose == []
+    assert {each.results for each in lab.wanted} == {1}
+
+
+def test_what_is_prepared_takes_part_in_choosing_and_stays_where_it_is_the_best() -> None:
+    lab = Lab(count=4, results=3)
+    lab.cloudlets[2].seconds = 0.001
+    prepared = lab.keeper.prepare(lab.search.elsewhere)
+    assert lab.keeper.prepare(lab.search.elsewhere) is prepared
+    assert len(lab.ways.up) == 2
+    lab.cloudlets[3].seconds = 0.0005
+    assert lab.keeper.prepare(lab.search.elsewhere).name == "c4"
+    assert lab.settled(lambda: len(lab.ways.up) == 2)
+
+
+def test_what_is_being_left_is_not_chosen_and_its_requests_are_not_cut_off() -> None:
+    lab = Lab(count=4, results=3)
+    lab.keeper.prepare(lab.search.elsewhere)
+    lab.keeper.switch()
+    lab.order = [lab.cloudlets[0], lab.cloudlets[2], lab.cloudlets[3]]
+    lab.keeper.prepare(lab.search.elsewhere)
+    assert lab.chose[-1] == ["c3", "c4"]
+    assert lab.cloudlets[0].released == 0
+    lab.run(10)
+    assert lab.settled(lambda: lab.cloudlets[0].released == 1)
+
+
+def test_where_none_of_several_can_be_used_the_app_stays_and_others_are_asked() -> None:
+    lab = Lab(count=5, results=2)
+    lab.cloudlets[1].failure = lab.cloudlets[2].failure = "no such image"
+    assert lab.keeper.prepare(lab.search.elsewhere).name == "c4"
+    assert lab.chose == [["c2", "c3"], ["c4", "c5"]]
 
 
 def test_what_is_prepared_is_gone_to_first_when_all_else_is_lost() -> None:
@@ -288,7 +377,7 @@ def test_a_backend_that_the_same_gateway_has_anew_gets_its_way_renewed() -> None
     lab.run(5)
     lab.cloudlets[0].block, lab.cloudlets[0].answers = 2, True
     lab.cloudlets[0].failure = None
-    made = lab.search.elsewhere(lab.keeper.place, lambda _target: None)
+    made = lab.search.elsewhere(lab.keeper.place, lab.keeper)
     assert made is not None
     assert made.target.plan.addresses != lab.keeper.place.target.plan.addresses
     assert lab.ways.up == [lab.ways.leading]
