@@ -20,7 +20,7 @@ from edge_agent.checking import findings
 from edge_agent.checking.check import look
 from edge_agent.drain import set_draining
 from edge_agent.errors import AgentError, SettingsError
-from edge_agent.machine import check_machine, own_address
+from edge_agent.machine import check_machine, own_address, own_address6
 from edge_agent.nearby.pair_command import pair
 from edge_agent.recipes.charts import find_helm
 from edge_agent.settings import Settings
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(pair(arguments, time.time))
             return 0
         logs.install(as_json=arguments.json, verbose=arguments.verbose)
-        settings = Settings.from_arguments(arguments, own_address, os.environ)
+        settings = Settings.from_arguments(arguments, own_address, os.environ, own_address6)
         hand_down()
         if arguments.command == "check":
             return _check(settings, arguments)

@@ -148,7 +148,7 @@ class Agent:
         serving = self.settings.serving
         if serving.metrics:
             probes = make_metrics_api(self.metrics, lambda: self.deployments.open)
-            self._closing.callback(serve(probes, serving.metrics, threads=2))
+            self._closing.callback(serve(probes, [serving.metrics], threads=2))
         self._closing.callback(serve(self.metrics.counted(self._api), serving.listen))
         if self._lock is not None:
             self._thread("lock", self._lock.keep)
@@ -174,7 +174,7 @@ class Agent:
         status = make_tunnel_api(self.deployments, time.monotonic)
         names = Names(self.deployments.zone, DOMAIN, plan.named, addresses)
         for address in map(str, addresses):
-            self._closing.callback(serve(status, Address(address, _STATUS_PORT)))
+            self._closing.callback(serve(status, [Address(address, _STATUS_PORT)]))
             self._closing.callback(serve_names(names, Address(address, _DNS_PORT), self.metrics.asked))
 
     def wait(self) -> None:
@@ -222,7 +222,7 @@ class Agent:
         if settings.nearby.announce:
             name = settings.site.name or f"sinfonia {self.identity.uuid.hex[:8]}"
             told = {"trust": settings.nearby.mode, "key": PublicKey(self.identity.public_key).thumbprint}
-            port = settings.serving.listen.port
+            port = settings.serving.port
             advertiser = Advertiser(name, self.identity.uuid, lambda: announced(settings), port, told)
             self._closing.callback(advertiser.close)
             self._thread("announce", advertiser.keep, self.stop, lambda: not drains())

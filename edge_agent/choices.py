@@ -16,7 +16,7 @@ from edge_agent.deployments.requirements import Hardware, Offer
 from edge_agent.deployments.runtime import Runtime
 from edge_agent.deployments.site import Site
 from edge_agent.identity import Identity
-from edge_agent.machine import has_ipv6, own_addresses, own_installation
+from edge_agent.machine import addresses_of_links, has_ipv6, own_addresses, own_installation
 from edge_agent.on_podman.image_stock import PodmanStock
 from edge_agent.on_podman.image_store import PodmanImages
 from edge_agent.on_podman.isolation import Isolation
@@ -38,11 +38,16 @@ if TYPE_CHECKING:
 _LOADERS = 2  # of bundles' images: Podman unpacks them
 
 
-def announced(settings: Settings) -> list[str]:
-    """The addresses to announce, of those that this machine has now; IPv4, as the API listens on no other."""
-    interfaces = settings.nearby.interfaces
-    wanted = {*settings.nearby.addresses, *(own_addresses(interfaces) if interfaces else ())}
-    return [one for one in own_addresses() if one in wanted and ":" not in one]
+def announced(
+    settings: Settings, links: Callable[[], list[tuple[str, str]]] = addresses_of_links
+) -> list[str]:
+    """The addresses to announce, of those that this machine has now: the given ones, and those of interfaces
+    where the API listens.
+    """
+    given, serves, here = settings.nearby, settings.serving.serves, links()
+    chosen = {*given.interfaces, *(name for name, address in here if address in given.interfaces_of)}
+    wanted = {address for name, address in here if name in chosen and serves(address)}
+    return [address for _, address in here if address in wanted or address in given.addresses]
 
 
 def make_gateway(settings: Settings, identity: Identity) -> tuple[WireGuardGateway, Plan]:
@@ -62,8 +67,7 @@ def make_gateway(settings: Settings, identity: Identity) -> tuple[WireGuardGatew
 def make_site(settings: Settings, identity: Identity, plan: Plan, offer: Offer) -> Site:
     """The cloudlet as devices see it."""
     given, key = settings.gateway, identity.wireguard_public_key
-    endpoint = f"{given.endpoint.host}:{given.endpoint.port}"
-    return Site(identity.uuid, settings.site.name, key, endpoint, plan, offer, given.endpoint6)
+    return Site(identity.uuid, settings.site.name, key, given.endpoint.told, plan, offer, given.endpoint6)
 
 
 def make_offer(settings: Settings) -> Offer:
@@ -81,11 +85,12 @@ def make_runtime(settings: Settings, identity: Identity) -> Runtime:
         return PodmanRuntime(identity.uuid, program, Isolation(identity.uuid))
     from edge_agent.on_kubernetes.cluster import connect
 
-    here = {settings.gateway.endpoint.host, settings.serving.listen.host, *own_addresses()}
+    listened = {one.host for one in settings.serving.listen if not one.anywhere}
+    here = {settings.gateway.endpoint.host, *listened, *own_addresses()}
     return connect(
         identity.uuid,
         settings.kubeconfig,
-        sorted(here - {"0.0.0.0"}),  # noqa: S104 - it stands for those that this machine has
+        sorted(one for one in here if "%" not in one),  # a pod is behind no link of ours
         settings.leases.idle_seconds,
         clock=time.monotonic,
         sleep=sleep,

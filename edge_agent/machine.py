@@ -12,8 +12,9 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Collection
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from typing import Any
 
 from edge_agent.capabilities import may_set_up_tunnels
 from edge_agent.errors import SettingsError
@@ -22,6 +23,8 @@ from edge_agent.settings import Settings
 _LOG = logging.getLogger(__name__)
 
 _TOOL_SECONDS = 10.0
+_PASSING = ("tentative", "dadfailed", "deprecated", "temporary")
+"""What `ip` calls addresses of IPv6 that are not there yet, or not for long (RFC 4862, RFC 8981)."""
 
 
 def check_machine(settings: Settings) -> None:
@@ -44,8 +47,20 @@ def own_address() -> str | None:
     """The address that this machine sends from by default; sends nothing. (192.0.2.0/24 is for
     documentation.)
     """
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))
+    return _sender(socket.AF_INET, "192.0.2.1")
+
+
+def own_address6() -> str | None:
+    """The same of IPv6 (2001:db8::/32 is for documentation); where there is no way out, any that neighbours
+    can reach.
+    """
+    found = _sender(socket.AF_INET6, "2001:db8::1")
+    return found or next((one for _, one in addresses_of_links() if ":" in one), None)
+
+
+def _sender(family: socket.AddressFamily, other: str) -> str | None:
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((other, 9))
         return str(probe.getsockname()[0])
     return None
 
@@ -65,15 +80,38 @@ def own_addresses(interfaces: Collection[str] = ()) -> list[str]:
     """The addresses of this machine, or of some `interfaces` alone, IPv4 and IPv6, loopback and link-local
     ones left out: the gateway sends to pods from one of them.
     """
+    found = [address for name, address, _ in _listed() if not interfaces or name in interfaces]
+    return [str(address) for address in found if not (address.is_loopback or address.is_link_local)]
+
+
+def addresses_of_links() -> list[tuple[str, str]]:
+    """The interfaces' names, each with an address that others may be told: those of IPv6 that stay, and that
+    nobody else has; link-local ones as `fe80::1%eth0`.
+    """
+    found = []
+    for name, address, told in _listed():
+        if address.is_loopback or any(told.get(mark) for mark in _PASSING):
+            continue
+        if address.version == 6 and address.is_link_local:
+            found.append((name, f"{address}%{name}"))
+        elif not address.is_link_local:
+            found.append((name, str(address)))
+    return found
+
+
+def _listed() -> list[tuple[str, IPv4Address | IPv6Address, dict[str, Any]]]:
+    """Interface, address, and what else `ip` tells of it."""
     command = ["ip", "-j", "address"]
     try:
         said = subprocess.run(command, capture_output=True, timeout=_TOOL_SECONDS, check=True).stdout
-        links = [one for one in json.loads(said) if not interfaces or one["ifname"] in interfaces]
-        found = [ip_address(one["local"]) for link in links for one in link["addr_info"]]
+        return [
+            (link["ifname"], ip_address(one["local"]), one)
+            for link in json.loads(said)
+            for one in link["addr_info"]
+        ]
     except (OSError, subprocess.SubprocessError, LookupError, TypeError, ValueError):
         _LOG.warning("this machine's addresses can't be listed")
         return []
-    return [str(address) for address in found if not (address.is_loopback or address.is_link_local)]
 
 
 def own_installation(state: Path) -> str:

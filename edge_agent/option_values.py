@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from edge_agent.errors import InvalidRequest, SettingsError
@@ -18,32 +18,66 @@ _MOST_NETWORKS = 16
 
 @dataclass(frozen=True)
 class Address:
-    """An IPv4 address and a port to listen on."""
+    """An address and a port to listen on. A link-local one of IPv6 names its interface: `fe80::1%eth0`."""
 
     host: str
     port: int
 
     @property
+    def version(self) -> int:
+        """4 or 6."""
+        return ip_address(self.host).version
+
+    @property
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return IPv4Address(self.host).is_loopback
+        return ip_address(self.host).is_loopback
 
     @property
     def anywhere(self) -> bool:
-        """Whether it stands for all of the machine's addresses."""
-        return IPv4Address(self.host).is_unspecified
+        """Whether it stands for all of the machine's addresses of its version."""
+        return ip_address(self.host).is_unspecified
+
+    @property
+    def told(self) -> str:
+        """Address and port as others are told, to whom this machine's names of interfaces mean nothing."""
+        host = self.host.partition("%")[0]
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
 def parse_address(text: str, option: str, default_port: int) -> Address:
-    """`IP` or `IP:PORT`."""
+    """`IP` or `IP:PORT`, of IPv4."""
     host, _, port = text.partition(":")
     try:
-        address = Address(str(IPv4Address(host)), int(port) if port else default_port)
-    except (AddressValueError, ValueError) as error:
+        address = str(IPv4Address(host))
+    except ValueError as error:
         raise SettingsError(f"{option} {text}: must be an IPv4 address, or address:port") from error
-    if not 0 < address.port < 65536:
+    return Address(address, _port(text, option, port) if port else default_port)
+
+
+def parse_either_address(text: str, option: str, default_port: int) -> Address:
+    """The same, or `[IPV6]:PORT`, or `IPV6`; a link-local one with its interface."""
+    if text.count(":") < 2:
+        return parse_address(text, option, default_port)
+    found = re.fullmatch(r"\[(.*)\](?::(.+))?", text)
+    host, port = (found[1], found[2]) if found else (text, None)
+    try:
+        address = IPv6Address(host)
+    except ValueError as error:
+        form = "must be an IPv4 address, address:port, or [IPv6]:port"
+        raise SettingsError(f"{option} {text}: {form}") from error
+    scope = address.scope_id or ""
+    if address.is_link_local != bool(re.fullmatch(r"[!-.0-~]{1,15}", scope)) or address.is_multicast:
+        raise SettingsError(
+            f"{option} {text}: a link-local address, and no other, names its interface: fe80::1%eth0"
+        )
+    return Address(str(address), _port(text, option, port) if port else default_port)
+
+
+def _port(text: str, option: str, port: str) -> int:
+    if not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65536:
         raise SettingsError(f"{option} {text}: ports are 1 to 65535")
-    return address
+    return int(port)
 
 
 def parse_url(text: str, option: str) -> str:

@@ -52,14 +52,16 @@ class Settings:
         arguments: Any,
         own_address: Callable[[], str | None],
         environ: Mapping[str, str] = MappingProxyType({}),
+        own_address6: Callable[[], str | None] = lambda: None,
     ) -> Settings:
-        """Check the parsed command line; `own_address` finds this machine's address where none is given.
+        """Check the parsed command line; `own_address` finds this machine's address where none is given,
+        `own_address6` one of IPv6 where it has no other.
 
         Of the environment only `SINFONIA_INVITATION` counts: a secret that `ps` should not show.
         """
         listen = listening(arguments)
-        gateway = GatewaySettings.from_arguments(arguments, listen, own_address)
-        host = gateway.endpoint.host if listen.anywhere else listen.host
+        gateway = GatewaySettings.from_arguments(arguments, listen, own_address, own_address6)
+        host = gateway.endpoint.host if listen[0].anywhere else listen[0].host
         nearby = NearbySettings.from_arguments(arguments, listen, host)
         roots = RootSettings.from_arguments(arguments, environ)
         _check_together(arguments, announces=nearby.announce)

@@ -39,7 +39,7 @@ def _machine(settings: Settings, helm: str | None) -> Iterator[tuple[str, Check]
     running = runs(settings.state)
     ports: list[tuple[str, str, int, str]] = [
         ("UDP", "0.0.0.0", settings.gateway.port, "--wireguard-port"),  # noqa: S104 - where WireGuard binds
-        ("TCP", settings.serving.listen.host, settings.serving.listen.port, "--listen"),
+        *(("TCP", one.host, one.port, "--listen") for one in settings.serving.listen),
     ]
     metrics = settings.serving.metrics
     if metrics:

@@ -151,10 +151,13 @@ def port(kind: str, host: str, number: int, option: str, *, running: bool) -> It
     """Whether a port (kind UDP or TCP) is free, or taken by the agent itself."""
     subject = f"{kind} port {number}"
     family = socket.SOCK_DGRAM if kind == "UDP" else socket.SOCK_STREAM
-    with contextlib.closing(socket.socket(socket.AF_INET, family)) as trial:
+    version = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.closing(socket.socket(version, family)) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(kind == "TCP"))
+        if version == socket.AF_INET6:
+            trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
-            trial.bind((host, number))
+            trial.bind(socket.getaddrinfo(host, number)[0][4])
         except OSError as error:
             if running:
                 yield Finding(_PART, subject, "good", "in use: an agent runs with this --state")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from zeroconf import Error, ServiceInfo, Zeroconf
@@ -23,7 +24,8 @@ _LABEL_BYTES = 63  # RFC 1035, 2.3.4
 
 
 class Advertiser:
-    """The announcement of the API at a port, on the interfaces that have `addresses()` (IPv4 or IPv6).
+    """The announcement of the API at a port, on the interfaces that have `addresses()`: IPv4, IPv6, and IPv6
+    link-local ones as `fe80::1%eth0`.
 
     `told` is what the TXT record says beside the path and the UUID. Raises `SettingsError` for a name that
     can't be announced. `open` and `close` may be said repeatedly.
@@ -68,11 +70,11 @@ class Advertiser:
             if not wanted:
                 return
             try:
-                self._zeroconf = Zeroconf(interfaces=list(wanted))
+                self._zeroconf = Zeroconf(interfaces=_interfaces(wanted))
                 self._info = self._described(wanted)
                 # A name that another cloudlet has already gets a number behind it (RFC 6762, 9).
                 self._zeroconf.register_service(self._info, allow_name_change=True)
-            except (OSError, Error) as error:
+            except (OSError, RuntimeError, Error) as error:  # RuntimeError: an address that has just gone
                 _LOG.warning("Zeroconf does not work here", extra={"reason": repr(error)})
                 self._withdraw()
             else:
@@ -101,12 +103,19 @@ class Advertiser:
                 SERVICE_TYPE,
                 f"{_label(self._name)}.{SERVICE_TYPE}",
                 port=self._port,
-                parsed_addresses=list(addresses),
+                parsed_addresses=list(dict.fromkeys(address.partition("%")[0] for address in addresses)),
                 properties=dict(self._told),
                 server=f"sinfonia-{self._uuid}.local.",
             )
         except (Error, OSError, ValueError) as error:
             raise SettingsError(f"--announce: can't announce {self._name!r}: {error}") from error
+
+
+def _interfaces(addresses: Sequence[str]) -> Any:
+    """As Zeroconf takes them. Of an interface's IPv6 addresses it sends from the first: the link-local one,
+    by which alone receivers learn which interface link-local ones are at.
+    """
+    return sorted(addresses, key=lambda one: (":" in one, "%" not in one))
 
 
 def _label(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_agent.errors import InvalidRequest, SettingsError
 from edge_agent.nearby.trust import MODES, Mode
-from edge_agent.option_values import Address, parse_address
+from edge_agent.option_values import Address, parse_either_address
 from edge_agent.serving.signatures import PublicKey
 
 _MAX_FILE_BYTES = 1 << 20
@@ -22,7 +22,7 @@ _MAX_FILE_BYTES = 1 << 20
 class NearbySettings:
     """`mode`: which devices may call directly; open, since devices at home knew no other way at first. `keys`
     are those of listed devices. `interfaces`: where to announce, as addresses come and go there, besides the
-    `addresses`.
+    `addresses`; also that of each address in `interfaces_of`.
     """
 
     mode: Mode = "open"
@@ -30,9 +30,10 @@ class NearbySettings:
     interfaces: tuple[str, ...] = ()
     announce: bool = False
     addresses: tuple[str, ...] = ()
+    interfaces_of: tuple[str, ...] = ()
 
     @classmethod
-    def from_arguments(cls, arguments: Any, listen: Address, host: str) -> NearbySettings:
+    def from_arguments(cls, arguments: Any, listen: Sequence[Address], host: str) -> NearbySettings:
         """Check the parsed command line; `host` is the address where others reach the API that listens at
         `listen`. Raises `SettingsError`.
         """
@@ -45,7 +46,9 @@ class NearbySettings:
                 raise SettingsError(f"--announce-interface {name}: that is no interface's name, as eth0 is")
         addresses = _addresses(arguments, listen, host)
         interfaces = tuple(arguments.announce_interface)
-        return cls(mode, keys, interfaces, bool(addresses or interfaces), addresses)
+        everywhere = any(one.anywhere and one.version == 6 for one in listen)
+        beside = addresses if everywhere and not arguments.announce_address else ()
+        return cls(mode, keys, interfaces, bool(addresses or interfaces), addresses, beside)
 
 
 def add_options(group: argparse._ActionsContainer) -> None:
@@ -56,15 +59,15 @@ def add_options(group: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         metavar="IP",
-        help="announce on this address (default: that of --listen); may be repeated",
+        help="announce this address (default: those of --listen); may be repeated",
     )
     group.add_argument(
         "--announce-interface",
         action="append",
         default=[],
         metavar="NAME",
-        help="announce on this interface, as eth0, with the addresses that it has (IPv4), also when they "
-        "change or come later; may be repeated",
+        help="announce on this interface, as eth0, with the addresses that it has and --listen names, also "
+        "when they change or come later; for IPv6 too with --listen [::]; may be repeated",
     )
     group.add_argument(
         "--nearby",
@@ -83,14 +86,19 @@ def add_options(group: argparse._ActionsContainer) -> None:
     )
 
 
-def _addresses(arguments: Any, listen: Address, host: str) -> tuple[str, ...]:
+def _addresses(arguments: Any, listen: Sequence[Address], host: str) -> tuple[str, ...]:
     """Those to announce, besides an interface's."""
-    given = tuple(parse_address(text, "--announce-address", 1).host for text in arguments.announce_address)
-    if listen.loopback and (arguments.announce or arguments.announce_interface) and not given:
+    texts = arguments.announce_address
+    given = tuple(parse_either_address(text, "--announce-address", 1).host for text in texts)
+    near = not all(one.loopback for one in listen)
+    if not near and (arguments.announce or arguments.announce_interface) and not given:
         raise SettingsError(
             "--announce: nobody can reach a loopback address; give --listen an address of the network"
         )
-    return given if given or not arguments.announce else (host,)
+    if given or not arguments.announce:
+        return given
+    others = (one.host for one in listen if not (one.anywhere or one.loopback))
+    return tuple(dict.fromkeys((host, *others)))
 
 
 def _keys(text: str) -> Sequence[PublicKey]:

@@ -6,12 +6,13 @@ operator's to change.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from waitress.server import create_server
+from waitress.server import TcpWSGIServer, create_server
 
 from edge_agent.errors import SettingsError
 from edge_agent.option_values import Address
@@ -33,16 +34,13 @@ _CONNECTIONS = 4000
 _CLOSE_SECONDS = 3.0
 
 
-def serve(app: WSGIApplication, address: Address, threads: int = _THREADS) -> Callable[[], None]:
-    """Serve HTTP; raises `SettingsError` where the address can't be bound."""
-    try:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        listening = socket.create_server((address.host, address.port), family=family, backlog=128)
-    except OSError as error:
-        raise _unbound(address, error) from error
+def serve(app: WSGIApplication, addresses: Sequence[Address], threads: int = _THREADS) -> Callable[[], None]:
+    """Serve HTTP; raises `SettingsError` where an address can't be bound."""
+    parts: dict[int, Any] = {}
     server: Any = create_server(
         app,
-        sockets=[listening],
+        map=parts,
+        sockets=_bound(addresses),
         threads=threads,
         ident="sinfonia",
         max_request_body_size=_BODY_BYTES,
@@ -52,26 +50,47 @@ def serve(app: WSGIApplication, address: Address, threads: int = _THREADS) -> Ca
         cleanup_interval=5,
         clear_untrusted_proxy_headers=True,
     )
-    thread = threading.Thread(target=server.run, name=f"serve {address.port}", daemon=True)
+    listeners = [one for one in parts.values() if isinstance(one, TcpWSGIServer)]
+    trigger = listeners[0].trigger
+    thread = threading.Thread(target=server.run, name=f"serve {addresses[0].port}", daemon=True)
     thread.start()
 
     def close() -> None:
-        server.task_dispatcher.shutdown(timeout=0.5)  # a thread that still answers would pull a closed trigger
-        with server.trigger.lock:  # keeps the loop, awake for another reason, from ending before it is pulled
-            server.trigger.thunks.append(lambda: _close(server))
-            server.trigger.pull_trigger()
+        # A thread that still answers would pull a closed trigger.
+        server.task_dispatcher.shutdown(timeout=0.5)
+        with trigger.lock:  # keeps the loop, awake for another reason, from ending before it is pulled
+            trigger.thunks.append(lambda: _close(listeners))
+            trigger.pull_trigger()
         thread.join(_CLOSE_SECONDS)
 
     return close
 
 
-def _close(server: Any) -> None:
+def _bound(addresses: Sequence[Address]) -> list[socket.socket]:
+    """A listening socket for each; none stays open where one of them fails."""
+    with contextlib.ExitStack() as failed:
+        made = [failed.enter_context(_listen(address)) for address in addresses]
+        failed.pop_all()
+    return made
+
+
+def _listen(address: Address) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        family, place = found[0][0], found[0][4]
+        return socket.create_server(place, family=family, backlog=128)
+    except OSError as error:
+        raise _unbound(address, error) from error
+
+
+def _close(listeners: Sequence[Any]) -> None:
     """End waitress from within its own loop, which then finds nothing left to wait for."""
-    for channel in list(server.active_channels.values()):
-        channel.handle_close()
-    wrapper = server.trigger.socket  # a second descriptor of the trigger's, which waitress itself forgets
-    server.close()
-    wrapper.close()
+    for server in listeners:
+        for channel in list(server.active_channels.values()):
+            channel.handle_close()
+        wrapper = server.trigger.socket  # a second descriptor of the trigger's, which waitress itself forgets
+        server.close()
+        wrapper.close()
 
 
 def serve_names(
@@ -96,4 +115,5 @@ def serve_names(
 
 
 def _unbound(address: Address, error: OSError) -> SettingsError:
-    return SettingsError(f"{address.host}:{address.port}: {error.strerror or error}")
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return SettingsError(f"{host}:{address.port}: {error.strerror or error}")

@@ -5,7 +5,7 @@ device may send. Part of `settings.py` and `arguments.py`.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Network, IPv6Address
 from typing import Any
@@ -26,7 +26,8 @@ _MOST_RATE = 1_000_000
 
 @dataclass(frozen=True)
 class GatewaySettings:
-    """`endpoint`: where devices reach the gateway, a literal IPv4 address, which the published client needs.
+    """`endpoint`: where devices reach the gateway, a literal IPv4 address, which the published client needs;
+    of IPv6 only where the API listens on nothing else and there is no other.
     `port`: UDP, here. `network`: the tunnels' own; None: a /16 that follows from the cloudlet's UUID.
     `endpoint6`: the same gateway over IPv6, as `[2001:db8::7]:51820`. `pace`: what one device may do. `mtu`:
     of the tunnels, in bytes.
@@ -41,15 +42,20 @@ class GatewaySettings:
 
     @classmethod
     def from_arguments(
-        cls, arguments: Any, listen: Address, own_address: Callable[[], str | None]
+        cls,
+        arguments: Any,
+        listen: Sequence[Address],
+        own_address: Callable[[], str | None],
+        own_address6: Callable[[], str | None],
     ) -> GatewaySettings:
         """Check the parsed command line; `own_address` finds this machine's address where none is given, by
-        itself or as that of the API. Raises `SettingsError`.
+        itself or as that of the API, `own_address6` one of IPv6 where it has no other. Raises
+        `SettingsError`.
         """
         port = arguments.wireguard_port
         if not 0 < port < 65536:
             raise SettingsError("--wireguard-port: must be 1 to 65535")
-        endpoint = _endpoint(arguments.wireguard_endpoint, port, listen, own_address)
+        endpoint = _endpoint(arguments.wireguard_endpoint, port, listen, own_address, own_address6)
         network, endpoint6 = _network(arguments.tunnel_network), arguments.wireguard_endpoint6
         rate = within(arguments.device_rate, "--device-rate", _LEAST_RATE, _MOST_RATE, " packets a second")
         mtu = within(arguments.tunnel_mtu, "--tunnel-mtu", _LEAST_MTU, MTU, " bytes")
@@ -107,10 +113,22 @@ def add_options(group: argparse._ActionsContainer) -> None:
     )
 
 
-def _endpoint(text: str | None, port: int, listen: Address, own_address: Callable[[], str | None]) -> Address:
+def _endpoint(
+    text: str | None,
+    port: int,
+    listen: Sequence[Address],
+    own_address: Callable[[], str | None],
+    own_address6: Callable[[], str | None],
+) -> Address:
     if text:
         return parse_address(text, "--wireguard-endpoint", port)
-    found = own_address() if listen.loopback or listen.anywhere else listen.host
+    first = next((one for one in listen if one.version == 4), None)
+    if first is not None and not (first.loopback or first.anywhere):
+        return Address(first.host, port)
+    found = own_address()
+    if found is None and first is None:
+        others = (one.host for one in listen if not (one.loopback or one.anywhere))
+        found = next(others, None) or own_address6()
     if found is None:
         raise SettingsError(
             "--wireguard-endpoint IP is needed: this machine has no route to take an address from"

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from edge_agent.arguments import make_parser
-from edge_agent.choices import make_capacity, make_check
+from edge_agent.choices import announced, make_capacity, make_check
 from edge_agent.errors import Unavailable
 from edge_agent.identity import Identity
 from edge_agent.settings import Settings
+from tests.unit.edge_agent.test_settings import settings as settings_of
 
 
 def test_podman_is_ready_where_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,3 +33,34 @@ def test_podman_is_ready_where_it_answers(tmp_path: Path, monkeypatch: pytest.Mo
         check()
     program.write_text("#!/bin/sh\n")
     assert check() == ""
+
+
+LINKS = [
+    ("eth0", "192.0.2.7"),
+    ("eth0", "192.0.2.8"),
+    ("eth0", "2001:db8::7"),
+    ("eth0", "fe80::7%eth0"),
+    ("wlan0", "198.51.100.9"),
+    ("wlan0", "fe80::9%wlan0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--listen 192.0.2.7 --announce", "192.0.2.7"),
+        ("--listen 0.0.0.0 --announce", "198.51.100.9"),
+        ("--listen 0.0.0.0 --listen [::] --announce", "198.51.100.9 fe80::9%wlan0"),
+        ("--listen 192.0.2.7 --listen 2001:db8::7 --announce", "192.0.2.7 2001:db8::7"),
+        ("--listen 0.0.0.0 --announce-interface eth0", "192.0.2.7 192.0.2.8"),
+        ("--listen 192.0.2.7 --announce-interface eth0", "192.0.2.7"),
+        ("--listen 192.0.2.7 --announce-interface wlan0", ""),
+        ("--listen [::] --announce-interface eth0", "2001:db8::7 fe80::7%eth0"),
+        ("--listen [fe80::9%wlan0] --announce-interface wlan0", "fe80::9%wlan0"),
+        ("--listen 0.0.0.0 --listen [::] --announce-address fe80::7%eth0", "fe80::7%eth0"),
+        ("--listen 0.0.0.0 --announce-address 203.0.113.1", ""),
+    ],
+)
+def test_what_is_announced_is_there_and_served(options: str, expected: str) -> None:
+    found = announced(settings_of(*options.split()), lambda: LINKS)
+    assert " ".join(found) == expected

@@ -6,12 +6,14 @@ import base64
 import contextlib
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 import pytest
 
 from edge_agent.errors import SettingsError
+from edge_agent.machine import has_ipv6
 from edge_agent.option_values import Address
 from edge_agent.serving.api import make_api
 from edge_agent.serving.servers import serve, serve_names
@@ -32,7 +34,7 @@ def free_port() -> int:
 @pytest.fixture
 def port() -> Iterator[int]:
     port = free_port()
-    close = serve(make_api(Parts(threads=1).deployments, anybody()), Address("127.0.0.1", port))
+    close = serve(make_api(Parts(threads=1).deployments, anybody()), [Address("127.0.0.1", port)])
     yield port
     close()
 
@@ -56,6 +58,45 @@ def post(path: str, body: bytes = b"", *headers: str) -> bytes:
     if not any(header.startswith("Transfer-Encoding") for header in headers):
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def test_several_addresses_are_one_api_and_end_together() -> None:
+    port = free_port()
+    places = [Address("127.0.0.1", port), Address("127.0.0.2", port)]
+    close = serve(make_api(Parts(threads=1).deployments, anybody()), places)
+    try:
+        for place in places:
+            with socket.create_connection((place.host, port), 5) as connection:
+                connection.sendall(b"GET /api/v1/health HTTP/1.0\r\n\r\n")
+                assert connection.recv(65536).startswith(b"HTTP/1.0 200 ")
+    finally:
+        close()
+    for place in places:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((place.host, port), 5)
+    assert f"serve {port}" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_where_one_address_is_taken_none_is_kept() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = int(taken.getsockname()[1])
+        with pytest.raises(SettingsError, match="in use"):
+            serve(print, [Address("127.0.0.2", port), Address("127.0.0.1", port)])
+        socket.create_server(("127.0.0.2", port)).close()
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_ipv6_is_served_beside_ipv4() -> None:
+    port = free_port()
+    api = make_api(Parts(threads=1).deployments, anybody())
+    close = serve(api, [Address("127.0.0.1", port), Address("::1", port)])
+    try:
+        for host in ("127.0.0.1", "::1"):
+            with socket.create_connection((host, port), 5) as connection:
+                connection.sendall(b"GET /api/v1/health HTTP/1.0\r\n\r\n")
+                assert connection.recv(65536).startswith(b"HTTP/1.0 200 ")
+    finally:
+        close()
 
 
 def test_the_published_android_clients_path(port: int) -> None:
@@ -93,6 +134,6 @@ def test_an_address_that_is_taken_is_the_operators_to_change() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = Address("127.0.0.1", int(taken.getsockname()[1]))
         with pytest.raises(SettingsError, match="in use"):
-            serve(make_api(Parts().deployments, anybody()), address)
+            serve(make_api(Parts().deployments, anybody()), [address])
     with pytest.raises(SettingsError, match="assign"):
         serve_names(Names(Parts().deployments.zone, "x", IPv4Address), Address("192.0.2.1", 53))

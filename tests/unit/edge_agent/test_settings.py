@@ -11,7 +11,8 @@ from edge_agent.__main__ import main
 from edge_agent.arguments import make_parser
 from edge_agent.deployments.requirements import Hardware
 from edge_agent.errors import SettingsError
-from edge_agent.machine import own_address, own_addresses
+from edge_agent.machine import addresses_of_links, own_address, own_addresses
+from edge_agent.option_values import Address
 from edge_agent.settings import Settings
 from edge_agent.tunnels.firewall import Pace
 
@@ -19,14 +20,19 @@ LEAST = ["run", "--runtime", "podman", "--recipes", "r", "--root", "http://root.
 
 
 def settings(
-    *options: str, own: str | None = "198.51.100.9", least: list[str] = LEAST, env: Any = None
+    *options: str,
+    own: str | None = "198.51.100.9",
+    own6: str | None = None,
+    least: list[str] = LEAST,
+    env: Any = None,
 ) -> Settings:
-    return Settings.from_arguments(make_parser().parse_args([*least, *options]), lambda: own, env or {})
+    arguments = make_parser().parse_args([*least, *options])
+    return Settings.from_arguments(arguments, lambda: own, env or {}, lambda: own6)
 
 
 def test_the_least() -> None:
     found = settings()
-    assert (found.serving.listen.host, found.serving.listen.port) == ("127.0.0.1", 7070)
+    assert found.serving.listen == (Address("127.0.0.1", 7070),)
     assert found.serving.advertise_url == "http://127.0.0.1:7070/api/v1/deploy"
     assert (found.gateway.endpoint.host, found.gateway.endpoint.port) == ("198.51.100.9", 51820)
     assert found.leases.remove_on_exit
@@ -44,6 +50,33 @@ def test_all_addresses_are_advertised_as_this_machines_own() -> None:
     found = settings("--listen", "0.0.0.0:80", "--announce")
     assert found.serving.advertise_url == "http://198.51.100.9:80/api/v1/deploy"
     assert found.nearby.addresses == ("198.51.100.9",)
+
+
+def test_the_api_may_listen_at_several_addresses() -> None:
+    found = settings("--listen", "[2001:DB8::7]:80", "--listen", "127.0.0.1:80", "--listen", "192.0.2.7:80")
+    assert [one.host for one in found.serving.listen] == ["192.0.2.7", "2001:db8::7", "127.0.0.1"]
+    assert found.serving.advertise_url == "http://192.0.2.7:80/api/v1/deploy"
+    assert found.gateway.endpoint.told == "192.0.2.7:51820"
+    assert found.serving.serves("2001:db8::7")
+    assert not found.serving.serves("2001:db8::8")
+    everywhere = settings("--listen", "0.0.0.0", "--listen", "[::]", "--announce")
+    assert everywhere.serving.serves("fe80::1%eth0")
+    assert everywhere.nearby.addresses == everywhere.nearby.interfaces_of == ("198.51.100.9",)
+    assert settings("--listen", "[::]", "--announce-address", "192.0.2.8").nearby.interfaces_of == ()
+    assert not settings("--listen", "0.0.0.0").serving.serves("2001:db8::7")
+
+
+def test_where_there_is_only_ipv6_the_gateway_is_told_so() -> None:
+    link = ["--listen", "[fe80::7%eth0]", "--announce"]
+    found = settings(*link, own=None)
+    assert found.nearby.addresses == ("fe80::7%eth0",)
+    assert found.serving.advertise_url == "http://[fe80::7]:7070/api/v1/deploy"
+    assert found.gateway.endpoint.told == "[fe80::7]:51820"
+    assert settings(*link).gateway.endpoint.told == "198.51.100.9:51820", "the published client needs IPv4"
+    anywhere = settings("--listen", "[::]", "--announce", own=None, own6="fe80::9%eth1")
+    assert anywhere.nearby.interfaces_of == ("fe80::9%eth1",)
+    with pytest.raises(SettingsError, match="--wireguard-endpoint"):
+        settings("--listen", "0.0.0.0", "--listen", "[::]", own=None, own6="2001:db8::9")
 
 
 def test_no_root_is_needed_to_be_found_nearby() -> None:
@@ -76,7 +109,20 @@ def test_the_gateways_options() -> None:
     [
         (["--listen", "host.example"], "--listen host.example"),
         (["--listen", "192.0.2.7:99999"], "--listen"),
-        (["--listen", "[::1]:80"], "--listen"),
+        (["--listen", "[2001:db8::7"], "--listen"),
+        (["--listen", "[192.0.2.7]:80"], "--listen"),
+        (["--listen", "[2001:db8::7]:0"], "ports"),
+        (["--listen", "[2001:db8::7]:x"], "ports"),
+        (["--listen", "192.0.2.7:7:7"], "--listen"),
+        (["--listen", "fe80::1"], "names its interface"),
+        (["--listen", "[fe80::1%]"], "--listen"),
+        (["--listen", "[fe80::1%et/h0]"], "--listen"),
+        (["--listen", "[fe80::1%a long name]"], "names its interface"),
+        (["--listen", "[2001:db8::7%eth0]"], "names its interface"),
+        (["--listen", "[ff02::fb]"], "--listen"),
+        (["--listen", "192.0.2.7:80", "--listen", "[2001:db8::7]:81"], "same port"),
+        ([f"--listen=192.0.2.{number}" for number in range(17)], "at most 16"),
+        (["--listen", "[::1]", "--announce"], "loopback"),
         (["--wireguard-endpoint", "vpn.example:51820"], "--wireguard-endpoint"),
         (["--wireguard-port", "0"], "--wireguard-port"),
         (["--wireguard-endpoint6", "2001:db8::7"], "--wireguard-endpoint6"),
@@ -188,6 +234,9 @@ def test_pods_may_be_reached_from_any_of_this_machines_addresses() -> None:
     found = own_addresses()
     assert own_address() in {None, *found}
     assert "127.0.0.1" not in found
+    links = [address for _, address in addresses_of_links()]
+    assert set(found) >= {address for address in links if "%" not in address}
+    assert "127.0.0.1" not in links
 
 
 def test_the_command_says_one_line(capsys: Any) -> None:
