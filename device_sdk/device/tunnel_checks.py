@@ -18,7 +18,6 @@ from device_sdk.tunnels.sandbox import Sandbox
 _PACKAGES = {
     "unshare": "util-linux",
     "nsenter": "util-linux",
-    "setpriv": "util-linux",
     "env": "coreutils",
     "ip": "iproute2",
     "wireguard-go": "wireguard-go",

@@ -1,5 +1,6 @@
 """The program that holds an app's own network: started by `sandbox.py` in new namespaces, it answers on a
-socket until that is closed, and then everything in there goes with it.
+socket until that is closed, and then everything in there goes with it: the programs that run in this network,
+whoever started them, and the network.
 
 It is a program and not a thread because Linux lets only a process with one thread into a new user namespace
 (unshare(2)), which is what makes tunnels possible without root. It is started by its path, isolated and
@@ -11,6 +12,7 @@ its request's number, so that one which came too late is known.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -23,12 +25,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 MESSAGE_BYTES = 64 * 1024
 _COMMAND_SECONDS = 10.0
 _START_SECONDS = 5.0
+GRACE_SECONDS = 2.0  # for programs that say goodbye when they are told to end
+_KILL_SECONDS = 2.0  # until the last one that was killed is gone
+_LOOK_SECONDS = 0.05
 _NAMES_BYTES = 2048  # six search domains of 253 characters, three name servers
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _NSSWITCH_CONF = Path("/etc/nsswitch.conf")
@@ -78,7 +84,10 @@ class _Inside:
                 self.answer(answer, descriptor)
 
     def close(self) -> None:
-        """End the daemons; their interfaces go with them."""
+        """End the programs in here, which have their tunnels until then, and then the daemons with their
+        interfaces.
+        """
+        end_programs(Path("/proc/self/ns/net").stat(), {os.getpid(), *self._daemons.values()})
         for name in list(self._daemons):
             self.do_end(name)
 
@@ -173,6 +182,55 @@ class _Inside:
         finally:
             for one in given:
                 os.close(one)
+
+
+def end_programs(network: os.stat_result, spared: Collection[int] = ()) -> None:
+    """End every process in a network: SIGTERM to each, and SIGKILL to what is there `GRACE_SECONDS` later.
+
+    They are looked for, and not remembered: what an app has forked is nobody's child. Those that have left
+    for another network are let be.
+    """
+    told: set[int] = set()
+    started = time.monotonic()
+    while time.monotonic() < started + GRACE_SECONDS + _KILL_SECONDS:
+        patient = time.monotonic() < started + GRACE_SECONDS
+        with contextlib.ExitStack() as closing:
+            found = _processes(network, spared, closing)
+            if not found:
+                return
+            for pid, process in found.items():
+                if not patient:
+                    _signal(process, signal.SIGKILL)
+                elif pid not in told:
+                    _signal(process, signal.SIGTERM)
+                    _signal(process, signal.SIGCONT)  # stopped ones hear it, too
+            told.update(found)
+            select.select(list(found.values()), [], [], _LOOK_SECONDS)
+
+
+def _processes(
+    network: os.stat_result, spared: Collection[int], closing: contextlib.ExitStack
+) -> dict[int, int]:
+    """A descriptor of each process in a network, by its number; `closing` closes them."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):  # it has ended, or it is not ours to see
+            pid = int(folder.name) if folder.name.isdecimal() else 0
+            if pid and pid not in spared and _is_in(network, folder):
+                process = os.pidfd_open(pid)
+                closing.callback(os.close, process)
+                if _is_in(network, folder):  # its number was not given to another meanwhile
+                    found[pid] = process
+    return found
+
+
+def _is_in(network: os.stat_result, folder: Path) -> bool:
+    return os.path.samestat((folder / "ns" / "net").stat(), network)
+
+
+def _signal(process: int, number: signal.Signals) -> None:
+    with contextlib.suppress(OSError):
+        signal.pidfd_send_signal(process, number)
 
 
 def main() -> None:

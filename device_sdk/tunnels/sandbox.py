@@ -1,7 +1,7 @@
 """A network of an app's own, with or without root: new namespaces that a small program holds (`inside.py`).
 
 Made by `wireguard.py`. Nothing of it has a name anywhere, and it lasts as long as the socket between the
-program and this process: whatever ends this process, nothing is left behind.
+program and this process: whatever ends this process, nothing is left behind, nor what an app has forked.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from device_sdk.errors import DeviceError, TunnelError
 from device_sdk.fields import printable
 from device_sdk.tunnels import inside
 from device_sdk.tunnels.births import Births
-from device_sdk.tunnels.parent import Parent
 
 CALL_SECONDS = 15.0
 _TUN = Path("/dev/net/tun")
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 10.0  # in which the program ends those inside, some of them by force
 _REFUSED = ("unshare failed", "write failed")
 """What unshare(1) says where the system allows no namespaces."""
 _LACKS_NAMESPACES = (
@@ -43,16 +42,19 @@ class Sandbox:
     """
 
     def __init__(self, resolv_conf: str, call_seconds: float = CALL_SECONDS) -> None:
-        need("unshare", "nsenter", "setpriv", "env", "ip")
+        need("unshare", "nsenter", "env", "ip")
         self._guard = threading.Lock()
-        self._parent = Parent()
+        self._spawned: list[subprocess.Popen[bytes]] = []
         self._closed = False
         self._call_seconds = call_seconds
         self._number = 0
+        self._network: int | None = None
+        """The network, held open: by its number it is known, and another may get that when it is gone."""
         self._peer, self._program = _start()
         self._peer.settimeout(call_seconds)
         try:
             self._await_ready()
+            self._network = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             self.names(resolv_conf)
         except BaseException:
             self.close()
@@ -104,29 +106,38 @@ class Sandbox:
     def spawn(
         self, command: Sequence[str], environ: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a program inside, as the user that we are; it gets SIGTERM when the sandbox is closed or this
-        process dies.
+        """Start a program inside, as the user that we are. It and what it forks are ended, with SIGTERM
+        first, when the sandbox is closed or this process dies.
         """
         user = ["--preserve-credentials", "--user"] if os.geteuid() else []
         enter = ["nsenter", "--target", str(self._program.pid), *user, "--net", "--mount", "--"]
         folder = _working_folder()
         there = ["env", f"--chdir={folder}", "--"] if folder else []
-        argv = [*enter, *there, "setpriv", "--pdeathsig", "TERM", "--", *command]
-        return self._parent.start(lambda: subprocess.Popen(argv, env=environ))
+        with self._guard:
+            if self._closed:
+                raise TunnelError("The tunnel is closed.")
+            started = subprocess.Popen([*enter, *there, *command], env=environ)
+            self._spawned = [*(one for one in self._spawned if one.returncode is None), started]
+        return started
 
     def close(self) -> None:
-        """Let go: the program and what it started end. May be called again."""
+        """Let go: the program and all that runs inside end. May be called again."""
         with self._guard:
             if self._closed:
                 return
             self._closed = True
-            self._parent.end()
             self._peer.close()
         try:
             self._program.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             self._program.kill()
             self._program.wait(_CLOSE_SECONDS)
+        if self._network is not None:
+            if self._program.returncode:  # it was killed, and has ended nobody
+                inside.end_programs(os.fstat(self._network))
+            os.close(self._network)
+        for program in self._spawned:  # those that were about to enter
+            program.terminate()
         if self._program.stderr:
             self._program.stderr.close()
 

@@ -136,6 +136,7 @@ class Tunnel:
     def run(self, command: Sequence[str], environ: Mapping[str, str] | None = None) -> int:
         """Run a program behind the tunnel to its end. Returns its exit status, 128 + n after signal n.
 
+        What it leaves running has the tunnel until that is closed, as with `spawn`.
         Signals that this process gets meanwhile are handed on to the program.
         """
         return run_command(lambda: self._link.spawn(command, environ))
@@ -143,7 +144,9 @@ class Tunnel:
     def spawn(
         self, command: Sequence[str], environ: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a program behind the tunnel. It gets SIGTERM when the tunnel is closed."""
+        """Start a program behind the tunnel. When the tunnel is closed, it and what it forked are told to end
+        (SIGTERM), and killed 2 s later.
+        """
         return self._link.spawn(command, environ)
 
     def release(self, timeout: float = RELEASE_SECONDS) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +38,78 @@ def is_there(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+HARD_TO_END = """
+setsid sh -c 'trap "echo bye; exit 0" TERM; echo polite $$; while :; do sleep 0.02; done' &
+setsid sh -c 'trap "" TERM; echo stubborn $$; while :; do sleep 0.02; done' &
+sh -c 'echo stopped $$; kill -STOP $$; exec sleep 300' &
+unshare --net sh -c 'echo elsewhere $$; exec sleep 300' &
+echo main $$
+trap '' TERM
+while :; do sleep 0.02; done
+"""
+NAMES = {"polite", "stubborn", "stopped", "elsewhere", "main"}
+APP = """
+import sys
+from device_sdk.tunnels.sandbox import Sandbox
+made = Sandbox("")
+made.spawn(["sh", "-c", sys.argv[1]])
+sys.stdin.read()
+made.close()
+"""
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> Iterator[Path]:
+    """Where programs that are hard to end say who they are. What still runs in the end is killed."""
+    file = tmp_path / "said"
+    file.touch()
+    yield file
+    for pid in numbers(file).values():
+        if is_there(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def numbers(said: Path) -> dict[str, int]:
+    lines = [line.split() for line in said.read_text().splitlines()]
+    return {line[0]: int(line[1]) for line in lines if len(line) == 2}
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def started(said: Path) -> dict[str, int]:
+    """The numbers of them all, once they have started."""
+    assert poll(lambda: numbers(said).keys() == NAMES), said.read_text()
+    assert poll(lambda: is_stopped(numbers(said)["stopped"]))
+    return numbers(said)
+
+
+def ended(said: Path, pids: dict[str, int]) -> bool:
+    """Whether all have but the one that had left, and those that say goodbye have."""
+    here = {name for name, pid in pids.items() if is_there(pid)}
+    return here == {"elsewhere"} and "bye" in said.read_text()
+
+
+@live
+@pytest.mark.parametrize("end", ["closed", "killed", "killed holder"])
+def test_nothing_of_an_app_outlives_its_network(end: str, said: Path) -> None:
+    with said.open("wb") as file:
+        app = subprocess.Popen([sys.executable, "-c", APP, HARD_TO_END], stdin=subprocess.PIPE, stdout=file)
+    try:
+        pids = started(said)
+        if end == "killed":
+            app.kill()
+        elif end == "killed holder":
+            holder = Path(f"/proc/{app.pid}/task/{app.pid}/children").read_text().split()[0]
+            os.kill(int(holder), signal.SIGKILL)
+        app.communicate(timeout=30)
+        assert poll(lambda: ended(said, pids)), (pids, said.read_text())
+    finally:
+        app.kill()
+        app.wait(30)
 
 
 @live

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
 import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.device_sdk_cloudlet import DEVICE, DOMAIN, GATEWAY, PAGE
+from tests.lab import ordinary
 from tests.lab.machine import Machine, Network, Program, poll
 from tests.lab.needs import needs
 
@@ -135,13 +139,118 @@ def test_nothing_is_left_when_it_is_killed(lab: Lab) -> None:
     lab.start()
     before = _state(lab.device)
     log = lab.folder / "run.log"
-    command = ["run", ROOT, "helloworld", "--jit", "off", "--", "sh", "-c", "echo on; exec sleep 300"]
+    script = "setsid sleep 300 & sleep 300 & echo on; exec sleep 300"
+    command = ["run", ROOT, "helloworld", "--jit", "off", "--", "sh", "-c", script]
     program = lab.device.popen([sys.executable, "-m", "device_sdk.cli", *command], log=log, env=lab.env)
     lab.programs.append(program)
     assert poll(lambda: log.exists() and "on" in log.read_text().split()), log.read_text()
     assert "wireguard-go" in "\n".join(lab.device.processes())
     program.kill()
     assert poll(lambda: _state(lab.device) == before), _state(lab.device)
+
+
+@live
+def test_what_the_command_leaves_running_ends_with_its_tunnel(lab: Lab) -> None:
+    lab.start()
+    before = _state(lab.device)
+    script = "setsid sh -c 'echo $$; exec sleep 300' & (trap '' TERM; exec sleep 300) & exit 3"
+    done = lab.sinfonia("run", ROOT, "helloworld", "--jit", "off", "--", "sh", "-c", script)
+    assert done.returncode == 3
+    assert _state(lab.device) == before
+
+
+class Terminal:
+    """A terminal on the device, with `sinfonia` at its other end."""
+
+    def __init__(self, lab: Lab, *arguments: str) -> None:
+        self._ours, theirs = pty.openpty()
+        command = ["setsid", "--ctty", "--wait", sys.executable, "-m", "device_sdk.cli", *arguments]
+        environ = {**os.environ, **lab.env, "TERM": "dumb", "PS1": "$ "}
+        self._program = subprocess.Popen(
+            lab.device.command(*command), stdin=theirs, stdout=theirs, stderr=theirs, env=environ
+        )
+        os.close(theirs)
+        os.set_blocking(self._ours, False)
+        self.shown = ""
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        self.shown = ""
+        os.write(self._ours, keys.encode())
+
+    def shows(self, wanted: str, timeout: float = 30.0) -> bool:
+        """Whether it comes to show this, since keys were pressed."""
+        return poll(lambda: re.search(wanted, self._read(), re.MULTILINE), timeout)
+
+    def wait(self) -> int:
+        """The status that sinfonia ends with."""
+        assert poll(lambda: (self._read(), self._program.poll() is not None)[1], 30.0), self.shown
+        return self._program.returncode
+
+    def close(self) -> None:
+        """Hang up."""
+        os.close(self._ours)
+        self._program.kill()
+        self._program.wait(30)
+
+    def _read(self) -> str:
+        with contextlib.suppress(BlockingIOError, OSError):
+            self.shown += os.read(self._ours, 65536).decode(errors="replace").replace("\r", "")
+        return self.shown
+
+
+@pytest.fixture
+def terminal(lab: Lab) -> Iterator[Callable[..., Terminal]]:
+    with contextlib.ExitStack() as closing:
+
+        def opened(*arguments: str) -> Terminal:
+            made = Terminal(lab, *arguments)
+            closing.callback(made.close)
+            return made
+
+        yield opened
+
+
+RUN = ("run", ROOT, "helloworld", "--jit", "off", "--quiet", "--")
+
+
+@live
+def test_a_shell_on_a_terminal_has_its_jobs(lab: Lab, terminal: Callable[..., Terminal]) -> None:
+    lab.start()
+    before = _state(lab.device)
+    shell = terminal(*RUN, "bash", "--norc", "--noprofile", "-i")
+    assert shell.shows(r"^\$ "), shell.shown
+    assert "job control" not in shell.shown
+    for keys, shown in [
+        ("tty; echo $((6 * 7))\n", r"^/dev/pts/\d+\n42\n"),
+        ("sleep 300\n", r"sleep 300\n"),
+        ("\x1a", r"Stopped +sleep 300\n\$ "),
+        ("bg; jobs\n", r"Running +sleep 300 &\n\$ "),
+        ("fg\n", r"^sleep 300\n"),
+        ("\x03", r"\$ "),
+        ("echo after $?\n", r"^after 130\n"),
+        ("sleep 300 & disown\n", r"\$ "),
+    ]:
+        shell.type(keys)
+        assert shell.shows(shown), (keys, shell.shown)
+    shell.type("exit 5\n")
+    assert shell.wait() == 5
+    assert _state(lab.device) == before
+
+
+@live
+def test_the_terminals_ctrl_c_reaches_the_command_once(lab: Lab, terminal: Callable[..., Terminal]) -> None:
+    lab.start()
+    script = (
+        "trap 'echo caught; n=$((n + 1)); [ $n = 2 ] && exit 9' INT; echo on; while :; do sleep 0.02; done"
+    )
+    there = terminal(*RUN, "sh", "-c", script)
+    assert there.shows(r"^on\n"), there.shown
+    there.type("\x03")
+    assert there.shows(r"caught\n"), there.shown
+    there.type("\x03")
+    assert there.shows(r"caught\n"), there.shown
+    assert there.wait() == 9
 
 
 @live
@@ -199,38 +308,19 @@ def test_a_cloudlet_nearby_serves_without_any_root(lab: Lab) -> None:
     assert found[0]["Endpoint"] == f"{ROOT}/api/v1/deploy"
 
 
-USER = ("setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all", "--")
-
-
-def _as_ordinary_user(lab: Lab) -> None:
-    """Give an ordinary user of the device a state folder, and the tun device as distributions have it."""
-    lab.env["XDG_STATE_HOME"] = "/run/state"
-    lab.device.run("mkdir", "-m", "777", "/run/state")
-    lab.device.run("sh", "-c", "mknod -m 666 /run/tun c 10 200 && mount --bind /run/tun /dev/net/tun")
-    program = Path(sys.executable).resolve()
-    closed = next((path for path in reversed(program.parents) if not path.stat().st_mode & 0o001), None)
-    if closed is not None:  # Python itself lies in root's home: open the way to it, on that machine alone
-        kept = closed / program.relative_to(closed).parts[0]
-        steps = (
-            f"mkdir /run/kept && mount --bind {closed} /run/kept && mount -t tmpfs -o mode=755 tmpfs {closed}"
-            f" && mkdir {kept} && mount --bind /run/kept/{kept.name} {kept}"
-        )
-        lab.device.run("sh", "-c", steps)
-
-
 @live
 @needs("busybox-static")
 def test_it_works_without_root(lab: Lab) -> None:
     lab.start("--ready-after", "1")
-    _as_ordinary_user(lab)
+    lab.env |= ordinary.prepare(lab.device)
     before = _state(lab.device)
     run = ["run", ROOT, "helloworld", "--jit", "off", "--quiet", "--"]
     command = [sys.executable, "-m", "device_sdk.cli", *run]
     fetch = ["busybox", "wget", "-q", "-O", "-", "http://helloworld/"]
-    done = lab.device.run(*USER, *command, *fetch, check=False, timeout=60, env=lab.env)
+    done = lab.device.run(*ordinary.USER, *command, *fetch, check=False, timeout=60, env=lab.env)
     assert done.stdout.encode() == PAGE, done.stderr
-    show = "id -u; grep CapEff /proc/self/status; ip -o link | wc -l"
-    done = lab.device.run(*USER, *command, "sh", "-c", show, timeout=60, env=lab.env)
+    show = "setsid sleep 300 & id -u; grep CapEff /proc/self/status; ip -o link | wc -l"
+    done = lab.device.run(*ordinary.USER, *command, "sh", "-c", show, timeout=60, env=lab.env)
     assert done.stdout.split() == ["65534", "CapEff:", "0000000000000000", "2"]
     assert _state(lab.device) == before
 
@@ -242,10 +332,10 @@ def test_without_namespaces_it_says_so_before_anything_is_deployed(lab: Lab) -> 
         "mkdir /run/bin && printf '#!/bin/sh\necho unshare failed: Operation not permitted >&2; exit 1\n'"
     )
     lab.device.run("sh", "-c", f"{script} > /run/bin/unshare && chmod 755 /run/bin /run/bin/unshare")
-    _as_ordinary_user(lab)
+    lab.env |= ordinary.prepare(lab.device)
     command = [sys.executable, "-m", "device_sdk.cli", "run", ROOT, "helloworld", "--", "true"]
     environ = {**lab.env, "PATH": f"/run/bin:{os.environ['PATH']}"}
-    done = lab.device.run(*USER, *command, check=False, env=environ)
+    done = lab.device.run(*ordinary.USER, *command, check=False, env=environ)
     assert done.returncode == 114
     assert "gives users no network namespaces" in done.stderr
     assert "sudo" in done.stderr

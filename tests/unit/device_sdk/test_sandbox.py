@@ -16,7 +16,6 @@ from device_sdk.errors import DeviceError, TunnelError
 from device_sdk.tunnels import inside
 from device_sdk.tunnels.control import configure, peer_state
 from device_sdk.tunnels.inside import _libc
-from device_sdk.tunnels.parent import Parent
 from device_sdk.tunnels.routes import plan_tunnel
 from device_sdk.tunnels.sandbox import need, need_filter
 from device_sdk.wire import TunnelConfig
@@ -119,21 +118,6 @@ def test_an_answer_in_pieces_is_read_whole() -> None:
 def test_a_control_socket_that_answers_nonsense_is_told(pieces: tuple[bytes, ...], words: str) -> None:
     with Daemon(*pieces) as daemon, pytest.raises(TunnelError, match=words):
         peer_state(daemon.here)
-
-
-def test_programs_that_a_thread_started_end_with_it() -> None:
-    parent = Parent()
-    sleeper = parent.start(
-        lambda: subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "sleep", "60"])  # as the sandbox does
-    )
-    quick = parent.start(lambda: subprocess.Popen(["true"]))
-    assert quick.wait(10) == 0
-    with pytest.raises(FileNotFoundError):
-        parent.start(lambda: subprocess.Popen(["/no/such/program"]))
-    assert sleeper.poll() is None
-    parent.end()
-    assert sleeper.wait(10) < 0
-    Parent().end()
 
 
 def test_what_has_no_descriptor_left_is_told(tmp_path: Path) -> None:
