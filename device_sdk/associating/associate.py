@@ -18,6 +18,7 @@ from device_sdk.associating.place import Place, Ways
 from device_sdk.associating.search import MOST_AVOIDED, Choice, Search, Source, Wanted
 from device_sdk.associating.surroundings import Surroundings
 from device_sdk.associating.vitals import Patience
+from device_sdk.bundles.bundle import Bundle
 from device_sdk.calls.call import Parts
 from device_sdk.calls.deploy import TIMEOUT_SECONDS, deploy_backend, find_cloudlets
 from device_sdk.calls.sources import Jit
@@ -61,6 +62,7 @@ def associate(
     context: DeviceContext | None = None,
     requirements: Requirements | None = None,
     values: Mapping[str, Any] | None = None,
+    bundle: Bundle | None = None,
     token: str | None = None,
     measurements: bool = True,
     timeout: float = TIMEOUT_SECONDS,
@@ -86,11 +88,12 @@ def associate(
     """
     patience = patience or Patience()
     parts = parts or Parts(state_folder(os.environ))
+    search_seconds = timeout if bundle else _SEARCH_SECONDS  # handing one over takes its time
     wanted = results or (1 if choose == "first" else MAX_RESULTS)
     where = location if location is None or isinstance(location, Location) else Location(*location)
 
     def targets(
-        asked: Wanted, seconds: float = _SEARCH_SECONDS, on_progress: OnProgress | None = None
+        asked: Wanted, seconds: float | None = None, on_progress: OnProgress | None = None
     ) -> list[Target]:
         told = context or DeviceContext()
         avoid = tuple(dict.fromkeys([*asked.avoid, *told.avoid]))[:MOST_AVOIDED]
@@ -104,9 +107,10 @@ def associate(
             context=replace(told, avoid=avoid, cloudlet=asked.cloudlet or told.cloudlet),
             requirements=requirements,
             values=values,
+            bundle=bundle,
             token=token,
             measurements=measurements,
-            timeout=min(seconds, timeout),
+            timeout=min(seconds or search_seconds, timeout),
             on_progress=on_progress,
             parts=parts,
         )

@@ -159,6 +159,9 @@ class FakeWay:
     def greet_again(self) -> None:
         self.greetings += 1
 
+    def received_bytes(self) -> int:
+        return 0
+
 
 class FakeWays:
     """A sandbox whose ways are those to `gateways`, by the last number of their endpoints' addresses."""

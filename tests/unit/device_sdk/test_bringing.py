@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+from device_sdk.associating.associate import associate
 from device_sdk.bundles.bundle import Bundle
 from device_sdk.bundles.bundle_wire import BundleProgress
 from device_sdk.calls.caller import Caller
@@ -19,6 +20,7 @@ from device_sdk.nearby.discovery import Nearby
 from device_sdk.progress import Event
 from device_sdk.wire import Health
 from tests.fakes.device_sdk_servers import FakeServer, always, at
+from tests.fakes.device_sdk_ways import FakeGateway, FakeWays
 
 APP = UUID(int=0)
 CHART = b"a chart"
@@ -73,7 +75,9 @@ class House:
         self.cloudlets = {f"http://near{number}": one for number, one in enumerate(cloudlets, 1)}
         self.root = FakeServer(error=NotFoundError("the root knows no such app"))
         self.events: list[Event] = []
-        found = [Nearby(url, Health(UUID(int=9), url[7:])) for url in self.cloudlets]
+        found = [
+            Nearby(url, Health(UUID(int=number), url[7:])) for number, url in enumerate(self.cloudlets, 1)
+        ]
         self.parts = Parts(folder, always(self.root), self.at, lambda: found)
 
     def at(self, url: str, caller: Caller) -> Cloudlet:
@@ -135,6 +139,29 @@ def test_looking_for_backends_brings_nothing(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         find_deployments("http://root.example", APP, jit="only", parts=house.parts)
     assert house.cloudlets["http://near1"].got == b""
+
+
+def test_an_association_brings_it_to_each_cloudlet_that_it_goes_to(tmp_path: Path) -> None:
+    house = House(tmp_path, Cloudlet(1), Cloudlet(2))
+    with ExitStack() as closing:
+        gateways = {number: FakeGateway(number=number) for number in (1, 2)}
+        for gateway in gateways.values():
+            closing.callback(gateway.close)
+        association = closing.enter_context(
+            associate(
+                "http://root.example",
+                APP,
+                bundle=BUNDLE,
+                jit="only",
+                parts=house.parts,
+                open_ways=FakeWays(gateways).opener(),
+            )
+        )
+        assert association.target.place == "near1"
+        assert house.cloudlets["http://near2"].got == b""
+        association.prepare()
+        assert association.switch().place == "near2"
+        assert house.cloudlets["http://near2"].got == CHART
 
 
 def test_a_bundle_of_another_app_is_refused_at_once(tmp_path: Path) -> None:
