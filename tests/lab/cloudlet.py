@@ -39,12 +39,14 @@ class Use:
 
 
 class Cloudlet:
-    """One agent's state folder and ports; closing it removes everything that the agent made."""
+    """One agent's state folder and ports; closing it removes everything that the agent made. It serves at
+    `host`, an address of this machine.
+    """
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, host: str = "127.0.0.1") -> None:
         self.folder = folder
         self.log = folder / "agent.log"
-        self.url = f"http://127.0.0.1:{_free(socket.SOCK_STREAM)}"
+        self.url = f"http://{host}:{_free(socket.SOCK_STREAM)}"
         self.api = cluster.admin()
         self.metrics = f"127.0.0.1:{_free(socket.SOCK_STREAM)}"
         self._udp = _free(socket.SOCK_DGRAM)

@@ -218,16 +218,20 @@ class Network:
         machine.run("ip", "addr", "add", f"{address}/{self.cidr.prefixlen}", "dev", interface)
         machine.run("ip", "link", "set", interface, "up")
 
-    def attach_host(self, address: str, interface: str) -> None:
-        """Give this machine itself an interface on the network, until the network is taken away."""
+    def attach_host(self, address: str, interface: str, namespace: Path | None = None) -> None:
+        """Give this machine itself, or a named network `namespace` of it, an interface on the network, until
+        the network is taken away.
+        """
         self._ports += 1
         port = f"port{self._ports}"
         inside = f"nsenter --target {self.switch.pid} --net -- ip link"
+        there = f"nsenter --net={namespace} -- ip" if namespace else "ip"
+        netns = namespace.name if namespace else os.getpid()
         for command in (
-            f"{inside} add {port} type veth peer name {interface} netns {os.getpid()}",
+            f"{inside} add {port} type veth peer name {interface} netns {netns}",
             f"{inside} set {port} master br0 up",
-            f"ip addr add {address}/{self.cidr.prefixlen} dev {interface}",
-            f"ip link set {interface} up",
+            f"{there} addr add {address}/{self.cidr.prefixlen} dev {interface}",
+            f"{there} link set {interface} up",
         ):
             subprocess.run(command.split(), check=True, timeout=10)
 

@@ -1,0 +1,57 @@
+"""A device without the SDK: a machine with one WireGuard tunnel, set as the agent's target says."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from tests.lab.machine import Machine, Network
+
+PARTS = ("root", "tun", "ip", "nsenter", "setpriv", "catatonit", "wg", "wireguard-go", "curl")
+
+
+class Device:
+    """On `network` with `address`; `folder` is for its files."""
+
+    def __init__(self, stack: contextlib.ExitStack, folder: Path, network: Network, address: str) -> None:
+        self._private = X25519PrivateKey.generate()
+        self.machine = stack.enter_context(Machine("device"))
+        network.attach(self.machine, address)
+        self._files = folder / f"device-{address}"
+
+    @property
+    def key(self) -> bytes:
+        """Its public key."""
+        return self._private.public_key().public_bytes_raw()
+
+    def connect(self, tunnel: dict[str, Any]) -> None:
+        """Bring the tunnel of a `TunnelConfig` up, by IPv4, and ask its name server."""
+        run, v4 = self.machine.run, _v4
+        config = self._files.with_suffix(".conf")
+        config.write_text(
+            f"[Interface]\nPrivateKey = {base64.b64encode(self._private.private_bytes_raw()).decode()}\n"
+            f"[Peer]\nPublicKey = {tunnel['publicKey']}\nEndpoint = {tunnel['endpoint']}\n"
+            f"AllowedIPs = {', '.join(v4(tunnel['allowedIPs']))}\n"
+        )
+        run("wireguard-go", "wg0")
+        run("wg", "setconf", "wg0", str(config))
+        run("ip", "address", "add", *v4(tunnel["address"]), "dev", "wg0")
+        run("ip", "link", "set", "wg0", "mtu", "1420", "up")
+        for network in v4(tunnel["allowedIPs"]):
+            run("ip", "route", "add", network, "dev", "wg0")
+        server, zone = v4(tunnel["dns"])
+        resolver = self._files.with_suffix(".resolv")
+        resolver.write_text(f"nameserver {server}\nsearch {zone}\n")
+        run("mount", "--bind", str(resolver), "/etc/resolv.conf")
+
+    def get(self, url: str, seconds: int = 10) -> str:
+        """What a GET answers, an error of HTTP's included; empty where there is no answer in time."""
+        return self.machine.run("curl", "-sS", "-m", str(seconds), url, check=False).stdout
+
+
+def _v4(addresses: list[str]) -> list[str]:
+    return [one for one in addresses if ":" not in one]
