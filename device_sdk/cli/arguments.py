@@ -23,6 +23,7 @@ examples:
   sinfonia find https://root.example.org APP-UUID --json
   sinfonia deploy https://root.example.org APP-UUID --results 3
   sinfonia deploy https://root.example.org APP-UUID --require gpu --require jurisdiction=DE
+  sinfonia run https://root.example.org APP-UUID --set game.level=3 -- ./my-app
   sinfonia release https://root.example.org APP-UUID
   sinfonia export https://root.example.org APP-UUID --as phone --qr
   sinfonia pair living-room 482709

@@ -69,6 +69,7 @@ def _associated(options: argparse.Namespace) -> Association:
         jit_trust=options.jit_trust,
         context=told(options),
         requirements=options.requirements,
+        values=options.values,
         measurements=options.measurements,
         timeout=options.timeout,
         ready_timeout=options.ready_timeout,

@@ -43,6 +43,7 @@ def deploy(options: argparse.Namespace, seen: Timings, parts: Parts | None = Non
         jit_trust=options.jit_trust,
         context=told(options),
         requirements=options.requirements,
+        values=options.values,
         measurements=options.measurements,
         timeout=options.timeout,
         on_progress=seen,

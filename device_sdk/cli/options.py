@@ -92,6 +92,15 @@ def add_deploy(parser: argparse.ArgumentParser) -> None:
         help="what a cloudlet must have: gpu, cached, cores=N, memory=16G, jurisdiction=DE (or US-PA; of "
         "several one is enough), trust=signed|invited|listed, max-price=N an hour; may be repeated",
     )
+    parser.add_argument(
+        "--set",
+        dest="values",
+        action=values.Set,
+        type=values.setting,
+        metavar="NAME=VALUE",
+        help="a value that the app's recipe lets calls set, such as game.level=3: a number, true, false, or "
+        "a text, which double quotes keep one; a backend that runs keeps its own; may be repeated",
+    )
     add_device(parser)
     text = "don't tell the root the round trip to the cloudlet"
     parser.add_argument("--no-measurements", dest="measurements", action="store_false", help=text)

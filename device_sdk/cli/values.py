@@ -5,6 +5,8 @@ what a right word looks like. Called by `options.py` and the commands.
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +15,10 @@ from uuid import UUID
 from device_sdk import HELLOWORLD, RequestError, Requirements
 from device_sdk.device.allowed import Allowed
 from device_sdk.fields import WireError
+
+_SETTABLE = re.compile(
+    r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,7}"
+)  # as recipes name what calls may set
 
 
 def app(text: str) -> UUID:
@@ -113,6 +119,41 @@ def requirement(text: str) -> tuple[str, Any]:
         return field, parse_value(value)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: that is no value for {name}") from None
+
+
+class Set(argparse.Action):
+    """Collects `--set` into `options.values`, objects where names have dots."""
+
+    def __call__(self, parser: Any, options: Any, value: Any, _option: str | None = None) -> None:
+        """Add one value."""
+        name, wanted = value
+        options.values = options.values or {}
+        *above, last = name.split(".")
+        there = options.values
+        for part in above:
+            there = there.setdefault(part, {})
+            if not isinstance(there, dict):
+                parser.error(f"--set {name}: {part} is a value already")
+        if last in there:
+            parser.error(f"--set {name}: once is enough")
+        there[last] = wanted
+
+
+def setting(text: str) -> tuple[str, str | int | float | bool]:
+    """`game.level=3`: the dotted name, and the value as JSON has it; what is none in JSON is a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not _SETTABLE.fullmatch(name):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be NAME=VALUE, such as game.level=3")
+    try:
+        found = json.loads(value, parse_constant=str)
+    except (ValueError, RecursionError):
+        return name, value
+    if isinstance(found, float) and not math.isfinite(found):
+        raise argparse.ArgumentTypeError(f"{text!r}: that number is too large")
+    if found is None or isinstance(found, (dict, list)):
+        kinds = "a number, true, false or a text"
+        raise argparse.ArgumentTypeError(f"{text!r}: must be {kinds}; one in double quotes is always a text")
+    return name, found
 
 
 def _size(text: str) -> int:

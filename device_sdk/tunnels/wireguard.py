@@ -150,7 +150,7 @@ class WireGuardLink:
     def spawn(
         self, command: Sequence[str], environ: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start `command` behind the tunnel; it gets SIGTERM when the link is closed or this process dies."""
+        """Start `command` behind the tunnel; it ends when the link is closed or this process dies."""
         return self._sandbox.spawn(command, environ)
 
     def handshake_seconds_ago(self) -> float | None:

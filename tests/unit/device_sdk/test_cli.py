@@ -73,6 +73,18 @@ def says(server: ScriptedServer, reply: Reply) -> None:
         "deploy http://r helloworld --require jurisdiction=de",
         "deploy http://r helloworld --require trust=great",
         "deploy http://r helloworld --require max-price=nan",
+        "deploy http://r helloworld --set",
+        "deploy http://r helloworld --set level",
+        "deploy http://r helloworld --set =3",
+        "deploy http://r helloworld --set game..level=3",
+        "deploy http://r helloworld --set level=null",
+        "deploy http://r helloworld --set level=[1]",
+        "deploy http://r helloworld --set level={}",
+        "deploy http://r helloworld --set level=1e999",
+        "deploy http://r helloworld --set level=1 --set level=2",
+        "deploy http://r helloworld --set level=1 --set level.top=2",
+        "deploy http://r helloworld --set level.top=1 --set level=2",
+        "find http://r helloworld --set level=1",
         "release http://r helloworld --share gpu",
         "deploy http://r helloworld --share flight",
         "deploy http://r helloworld --precision 2000",
@@ -103,6 +115,38 @@ def test_help_teaches_and_version_tells(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_location_in_the_south_is_no_option(root: ScriptedServer) -> None:
     assert main(["deploy", root.url, "helloworld", "--jit", "off", "--location", "-37.8,144.9"]) == 0
     assert json.loads(root.requests[0].body)["location"] == {"latitude": -37.8, "longitude": 144.9}
+
+
+def test_values_are_what_json_has_and_else_texts(
+    root: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {
+        "game.level": ("3", 3),
+        "game.speed": ("-1.5e1", -15.0),
+        "game.hard": ("true", True),
+        "name": ("it's=me: {x}", "it's=me: {x}"),
+        "version": ('"1.0"', "1.0"),
+        "build": ("007", "007"),
+        "endless": ("Infinity", "Infinity"),
+        "empty": ("", ""),
+    }
+    words = [word for name, (text, _) in given.items() for word in ("--set", f"{name}={text}")]
+    assert main(["deploy", root.url, "helloworld", "--jit", "off", *words]) == 0
+    said = json.loads(root.requests[0].body)["values"]
+    assert said.pop("game") == {"level": 3, "speed": -15.0, "hard": True}
+    assert said == {name: value for name, (_, value) in given.items() if "." not in name}
+    assert main(["deploy", root.url, "helloworld", "--set", f"name={'x' * 5000}"]) == 2
+    assert "values: must have at most 4096 bytes" in capsys.readouterr().err
+
+
+def test_a_value_that_the_recipe_does_not_let_calls_set_is_one_line(
+    root: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = {"title": "Unprocessable", "status": 422, "detail": "values.image: callers can't set it"}
+    says(root, answer(422, problem, {"Content-Type": "application/problem+json"}))
+    assert main(["deploy", root.url, "helloworld", "--jit", "off", "--quiet", "--set", "image=evil"]) == 112
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("(422): values.image: callers can't set it")
 
 
 def test_what_the_users_file_allows_is_told_and_shown(
