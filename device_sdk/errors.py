@@ -10,6 +10,7 @@
     ├── NoCloudletError  nothing can serve this device now: try again later, or elsewhere
     ├── DeploymentError  cloudlets were asked and the backend does not run: look at the recipe
     ├── TunnelError      the backend may run, but there is no way to it from here: look at the network
+    │   └── InUseError       another program on this device has the app's tunnel open: end that, or use it
     ├── TrustError       what answers nearby is not the cloudlet that this device was paired with: beware
     └── DeviceError      this device lacks rights, a program, or has a damaged key: mend the device
 
@@ -75,6 +76,10 @@ class TunnelError(SinfoniaError):
     """The tunnel could not be made, is not safe to make, or nothing answers through it."""
 
     exit_status = 113
+
+
+class InUseError(TunnelError):
+    """Another program on this device has a tunnel to this gateway with the app's key; there can be one."""
 
 
 class DeviceError(SinfoniaError):

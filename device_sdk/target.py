@@ -13,6 +13,7 @@ from uuid import UUID
 from device_sdk.fields import WireError
 from device_sdk.keys import KeyPair
 from device_sdk.tunnels.routes import (
+    Reached,
     Route,
     StatusAddress,
     TunnelPlan,
@@ -30,13 +31,21 @@ class Tell(Protocol):
         """Once for each cloudlet is enough."""
 
 
+class Keep(Protocol):
+    """Has a root let go of what it had deployed for the app and the device's key. Raises `SinfoniaError`."""
+
+    def __call__(self, cloudlet: UUID | None, /) -> None:
+        """All but what is on this cloudlet, which raises `NotFoundError` if it knows of nothing there."""
+
+
 @dataclass(frozen=True)
 class Target:
     """A backend on one cloudlet. `jit` says that the cloudlet was found on the device's own network.
 
     `plan` is the tunnel, judged harmless; `status_address` is where the gateway tells how far the backend
     is, None at published cloudlets, which do not tell. `trace_id`: of the call that found it. `measured`
-    tells the root what was measured; None where nobody wants to know.
+    tells the root what was measured; None where nobody wants to know. `keep` is that of the root that named
+    the target, None for one found nearby.
     """
 
     deployment: Deployment
@@ -46,6 +55,7 @@ class Target:
     jit: bool = False
     trace_id: str | None = None
     measured: Tell | None = field(default=None, compare=False, repr=False)
+    keep: Keep | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(
@@ -56,9 +66,10 @@ class Target:
         *,
         jit: bool = False,
         own: Sequence[Route] = (),
+        reached: Reached | None = None,
     ) -> Target:
         """Judge `deployment`, an answer to a call for `app_uuid` and `key`; `own` are the networks that the
-        device is in. Raises `WireError`.
+        device is in, `reached` says how a cloudlet there was asked. Raises `WireError`.
         """
         if deployment.app_uuid != app_uuid:
             raise WireError("UUID", "is not the app that was asked for")
@@ -66,7 +77,7 @@ class Target:
             raise WireError("ApplicationKey", "is not the key that was sent")
         if deployment.tunnel.public_key == key.public:
             raise WireError("TunnelConfig.publicKey", "is the device's own key")
-        plan = plan_tunnel(deployment.tunnel, own)
+        plan = plan_tunnel(deployment.tunnel, own, reached)
         check_services(deployment.services, plan)
         url = deployment.status_url
         return cls(deployment, key, plan, status_address(url, plan) if url else None, jit)

@@ -132,9 +132,11 @@ def associate(
         return choose_target(found, choose, ready_timeout=patience.ready, beside=room, means=means)
 
     first = targets(Wanted(results=wanted), timeout, on_progress)
-    place, ways = _first_place(first, choose, ready_timeout, parts, open_ways, on_progress)
+    chosen, ways = _first_place(first, choose, ready_timeout, parts, open_ways, on_progress)
+    place = Place(chosen.target, chosen.way, boot_clock)
     choice = Choice(wanted, choose_beside)
     search = Search(Source(targets, candidates), ways, boot_clock, patience.ready, choice)
+    search.note_surplus(chosen.surplus)
     announcer = Announcer(on_event, time.time)
     keeper = Keeper(place, ways, search, announcer, boot_clock, patience)
     return Association(place, ways, search, keeper, announcer, waiting())
@@ -147,14 +149,14 @@ def _first_place(
     parts: Parts,
     open_ways: OpenWays,
     on_progress: OnProgress | None,
-) -> tuple[Place, Ways]:
-    """The chosen one's place, ready, in a sandbox of its own."""
+) -> tuple[Chosen, Ways]:
+    """The chosen one, ready, in a sandbox of its own."""
     opened: list[Any] = []
 
     def opening(plan: TunnelPlan, key: KeyPair) -> Any:
         opened.append(open_ways(plan, key))
         return opened[-1]
 
-    means = Means(parts.state, open_ways=opening, clock=parts.clock)
+    means = Means(parts.state, open_ways=opening, clock=parts.clock, tells_root=False)
     chosen = choose_target(targets, how, ready_timeout=ready_timeout, on_progress=on_progress, means=means)
-    return Place(chosen.target, chosen.way, boot_clock), opened[-1]
+    return chosen, opened[-1]

@@ -6,6 +6,7 @@ bringing up another way) runs beside, so that a place that comes back to life is
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Literal
@@ -22,7 +23,7 @@ from device_sdk.errors import NoCloudletError, RequestError, SinfoniaError, Tunn
 from device_sdk.target import Target
 
 State = Literal["connected", "degraded", "draining", "lost", "released"]
-Why = Literal["lost", "suspect", "draining", "degraded", "rediscover"]
+Why = Literal["lost", "suspect", "draining", "degraded", "rediscover", "tidy"]
 
 _TICK_SECONDS, _DOUBT_SECONDS = 0.25, 0.05
 _AWAY_SECONDS = 3.0  # a step that comes so much too late was not late: the device slept
@@ -30,6 +31,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # after a search, doubled until a plac
 _UNURGENT_PAUSE = 60.0
 _REDISCOVER_SOON = 2.0  # after a change of the network: addresses come one by one
 _CLOSE_SECONDS = 5.0
+_TIDY_SECONDS = 10.0
 
 
 class Keeper:
@@ -52,6 +54,7 @@ class Keeper:
         self._job: tuple[Why, Pending[Place | None]] | None = None
         self._pause, self._search_at, self._unurgent_at = _FIRST_PAUSE, 0.0, 0.0
         self._not_better: set[UUID] = set()
+        self._preparing = 0
         self._closed = False
         self._stepped = self._rediscover_at = clock()
         self._settle(place)
@@ -60,14 +63,24 @@ class Keeper:
 
     def prepare(self, make: Callable[[Place, Known], Place | None]) -> Place:
         """Have `make` bring up another place, to switch to later. Raises `SinfoniaError`."""
-        made = make(self.place, self)
-        if made is None:
-            raise NoCloudletError("There is no other cloudlet to go to; the app stays where it is.")
         with self._guard:
-            if self._closed:
-                self._others.part(made)
-                raise RequestError("The association has ended.")
-            self._others.prepare(made)
+            self._preparing += 1
+            tidying = self._job[1] if self._job is not None and self._job[0] == "tidy" else None
+        try:
+            if tidying is not None:
+                with contextlib.suppress(TimeoutError):
+                    tidying.result(_TIDY_SECONDS)
+            made = make(self.place, self)
+            if made is None:
+                raise NoCloudletError("There is no other cloudlet to go to; the app stays where it is.")
+            with self._guard:
+                if self._closed:
+                    self._others.part(made)
+                    raise RequestError("The association has ended.")
+                self._others.prepare(made)
+        finally:
+            with self._guard:
+                self._preparing -= 1
         return made
 
     def switch(self) -> Place:
@@ -131,6 +144,7 @@ class Keeper:
                 self._collect()
                 self._decide()
                 self._others.sweep(self._clock())
+                self._tidy()
         self._stepped = self._clock()
 
     def _settle(self, place: Place) -> None:
@@ -204,6 +218,13 @@ class Keeper:
         here = self.place
         self._job = why, Pending(lambda: self._elsewhere(here, why), "sinfonia-search")
 
+    def _tidy(self) -> None:
+        """Tell the root where the app is, once that is the only place: it lets go of all others then."""
+        quiet = self._job is None and not self._preparing and self._others.gone
+        if quiet and self.state == "connected" and self._search.untidy:
+            here = self.place
+            self._job = "tidy", Pending(lambda: self._search.tidy(here), "sinfonia-keep")
+
     def _elsewhere(self, here: Place, why: Why) -> Place | None:
         """Another place; what is not urgent has to be better, which is tried. Runs beside."""
         best = None
@@ -241,7 +262,7 @@ class Keeper:
             found = pending.result(0)
         except SinfoniaError:
             found = None
-        if why not in ("degraded", "rediscover"):
+        if why in ("lost", "suspect", "draining"):
             self._search_at = self._clock() + self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         if found is None:

@@ -50,6 +50,11 @@ class Others:
                 return each[1]
         return None
 
+    @property
+    def gone(self) -> bool:
+        """Whether there is none, and all that there were have been given back."""
+        return self.prepared is None and not self._leaving and all(each.done for each in self._goodbyes)
+
     def leaves(self, target: Target) -> bool:
         """Whether a place is just being left that stands for this target."""
         return any(target.same_backend(place.target) for _, place in self._leaving)

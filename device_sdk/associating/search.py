@@ -16,6 +16,7 @@ from device_sdk.associating.place import Place, Way, Ways
 from device_sdk.background import Pending
 from device_sdk.choosing.result import Chosen
 from device_sdk.choosing.side_by_side import Room
+from device_sdk.choosing.surplus import Surplus
 from device_sdk.errors import NoCloudletError, SinfoniaError, TunnelError
 from device_sdk.keys import KeyPair
 from device_sdk.target import Target
@@ -87,6 +88,7 @@ class Search:
         self._make = make
         self._guard = threading.Lock()
         self._bad: dict[UUID, float] = {}
+        self._surplus: list[Surplus] = []
 
     def elsewhere(self, here: Place, known: Known, *, hurried: bool = False) -> Place | None:
         """A ready place that is not `here`; None where there is no other, and `here` is as good as it was.
@@ -129,6 +131,24 @@ class Search:
         """The cloudlet that the first answer would be, as of now."""
         found = self._source.candidates(self.location)
         return found[0].uuid if found else None
+
+    def note_surplus(self, surplus: Surplus) -> None:
+        """The root had more deployed than was chosen, and knows no better."""
+        if surplus.keep is not None:
+            with self._guard:
+                self._surplus.append(surplus)
+
+    @property
+    def untidy(self) -> bool:
+        """Whether the root may hold for the app's what is not, and can be told so."""
+        return bool(self._surplus) and all(each.released for each in self._surplus)
+
+    def tidy(self, here: Place) -> None:
+        """Have the root let go of all but `here`: of what the app is about to use elsewhere, too."""
+        with self._guard:
+            surplus, self._surplus = self._surplus, []
+        if all(each.is_free() for each in surplus):
+            surplus[-1].tell_root(here.target)
 
     def note_bad(self, cloudlet: UUID | None) -> None:
         """It could not be used now."""
@@ -177,6 +197,7 @@ class Search:
             for target in fit:
                 self.note_bad(target.cloudlet.uuid if target.cloudlet else None)
             raise
+        self.note_surplus(chosen.surplus)
         return known.standing(chosen.target) or self._make(chosen.target, chosen.way, self._clock)
 
     def _bring_up(self, target: Target, here: Place, known: Known, *, hurried: bool = False) -> Place:

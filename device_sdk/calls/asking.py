@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from uuid import UUID
 
 from device_sdk.calls.call import Call, DeployServer
 from device_sdk.calls.caller import trace_id
 from device_sdk.errors import DeploymentError, RootError, SinfoniaError
 from device_sdk.fields import WireError
 from device_sdk.keys import KeyPair
-from device_sdk.target import Target, Tell
+from device_sdk.target import Keep, Target, Tell
 from device_sdk.wire import Deployment, Measurement
 
 MEASURED_SECONDS = 10.0
+KEEP_SECONDS = 5.0
 
 
 def ask(
@@ -43,7 +45,8 @@ def _targets(deployments: Sequence[Deployment], call: Call, key: KeyPair, *, jit
     for deployment in deployments:
         try:
             target = Target.of(deployment, call.app_uuid, key, jit=jit, own=own)
-            target = replace(target, trace_id=trace_id(call.trace), measured=_teller(call, target))
+            keep = None if jit else _keeper(call, key)
+            target = replace(target, trace_id=trace_id(call.trace), measured=_teller(call, target), keep=keep)
         except WireError as error:
             problem = RootError(f"The answer can't be used: {error}.")
             continue
@@ -54,6 +57,15 @@ def _targets(deployments: Sequence[Deployment], call: Call, key: KeyPair, *, jit
     if not targets:
         raise problem
     return targets
+
+
+def _keeper(call: Call, key: KeyPair) -> Keep:
+    """What tells the root that one of its targets is enough."""
+
+    def keep(cloudlet: UUID | None) -> None:
+        call.root.keep(call.app_uuid, key.path_segment, cloudlet, KEEP_SECONDS)
+
+    return keep
 
 
 def _teller(call: Call, target: Target) -> Tell | None:

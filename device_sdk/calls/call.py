@@ -57,6 +57,9 @@ class DeployServer(Protocol):
     def measured(self, app_uuid: UUID, measurement: Measurement, timeout: float) -> None:
         """Take note of what was measured to a cloudlet."""
 
+    def keep(self, app_uuid: UUID, key_segment: str, cloudlet: UUID | None, timeout: float) -> None:
+        """Let go of what is deployed for the app and key, but for what is on this cloudlet."""
+
 
 class NearbyServer(DeployServer, BundleServer, Protocol):
     """What is needed of a cloudlet nearby: `cloudlet_calls.CloudletServer`."""

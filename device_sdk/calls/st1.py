@@ -105,6 +105,15 @@ class Server:
         path = f"/api/v1/measurements/{app_uuid}"
         self._ask("POST", path, {}, {}, [measurement.to_json()], timeout, empty=True)
 
+    def keep(self, app_uuid: UUID, key_segment: str, cloudlet: UUID | None, timeout: float) -> None:
+        """Have everything removed that was deployed for this app and key, but for what is on this cloudlet.
+
+        Raises `NotFoundError` where nothing is deployed there.
+        """
+        query = {} if cloudlet is None else {"keep": str(cloudlet)}
+        path = f"/api/v1/deploy/{app_uuid}/{key_segment}"
+        self._ask("DELETE", path, query, {}, None, timeout, empty=True)
+
     def _deployments(
         self,
         method: str,

@@ -1,7 +1,7 @@
 """The use case: an app has several targets and wants the tunnel to the best of them.
 
 Called by the app, `sinfonia run` and associations; calls `measuring.py` for the order, `side_by_side.py` for
-the ways. The others are given back at once.
+the ways. The others are given back at once, through their tunnels and at the root (`surplus.py`).
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from device_sdk.background import Pending
 from device_sdk.choosing.means import Means
 from device_sdk.choosing.measuring import Measuring
 from device_sdk.choosing.result import Chosen, Measured
 from device_sdk.choosing.side_by_side import Room, SideBySide
+from device_sdk.choosing.surplus import Surplus
 from device_sdk.choosing.trial import Test, Trial
 from device_sdk.errors import DeploymentError, RequestError, SinfoniaError, TunnelError
 from device_sdk.fields import WireError, number
 from device_sdk.keys import state_folder
 from device_sdk.progress import OnProgress, Reporter
 from device_sdk.target import Target
-from device_sdk.tunnels.tunnel import READY_SECONDS
+from device_sdk.tunnels.tunnel import READY_SECONDS, Tunnel
 
 TIMEOUT_SECONDS = 3.0
 _MOST_MEGABYTES = 1e6
@@ -70,7 +72,8 @@ def choose(
     targets agreed to that, and kept on this device for the next time.
 
     With `beside`, an open sandbox, the ways are made in there, and the chosen one stands by: its tunnel is
-    for `connect`, and the caller makes its `way` lead.
+    for `connect`, and the caller makes its `way` lead. What is used beside may be the root's as well; so the
+    root hears nothing then.
 
     Raises `RequestError`, `DeviceError`, `DeploymentError` if no backend runs, and else `TunnelError` with
     what every target did.
@@ -81,7 +84,9 @@ def choose(
     report = Reporter(on_progress, means.clock)
     try:
         order = _order(targets, how, ways, means, report, timeout, weigh)
-        return _Taking(ways, means, report, timeout, ready_timeout, on_progress).best(order)
+        tells_root = means.tells_root and beside is None
+        taking = _Taking(ways, means, report, timeout, ready_timeout, on_progress, tells_root)
+        return taking.best(order)
     except BaseException:
         ways.close()
         raise
@@ -132,6 +137,7 @@ class _Taking:
     timeout: float
     ready_timeout: float
     on_progress: OnProgress | None
+    tells_root: bool
 
     def best(self, order: Sequence[Measured]) -> Chosen:
         """The first of `order` that is fit for use. Raises what went wrong with all of them."""
@@ -147,10 +153,17 @@ class _Taking:
             except (DeploymentError, TunnelError) as error:
                 problems[one.target.place] = error
                 continue
-            losers = [other.target for other in order if other is not one]
-            releases = [self.ways.release(target) for target in losers]
-            return Chosen(tunnel, one.target, tuple(order), trial.way, releases)
+            return self._chosen(tunnel, one, order, trial)
         raise _problem(order, problems)
+
+    def _chosen(self, tunnel: Tunnel, one: Measured, order: Sequence[Measured], trial: Trial) -> Chosen:
+        losers = [other.target for other in order if other is not one]
+        keep = next((each.target.keep for each in order if each.target.keep), None)
+        surplus = Surplus([self.ways.release(target) for target in losers], keep if losers else None)
+        ends: list[Pending[Any]] = list(surplus.releases)
+        if self.tells_root and surplus.keep is not None:
+            ends.append(Pending(lambda: surplus.tell_root(one.target), "sinfonia-keep"))
+        return Chosen(tunnel, one.target, tuple(order), trial.way, surplus, ends)
 
     def _opened(self, one: Measured, *, last: bool) -> Trial:
         clock = self.means.clock

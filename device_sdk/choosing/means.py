@@ -22,7 +22,9 @@ def _open_ways(plan: TunnelPlan, key: KeyPair) -> Ways:
 
 @dataclass(frozen=True)
 class Means:
-    """`state` is the folder that holds what was measured before; `wall_clock` tells its age."""
+    """`state` is the folder that holds what was measured before; `wall_clock` tells its age. `tells_root`:
+    the root hears at once what was not chosen; an association says so when nothing else is under way.
+    """
 
     state: Path
     open_ways: OpenWays = _open_ways
@@ -30,3 +32,4 @@ class Means:
     wall_clock: Callable[[], float] = time.time
     chance: random.Random = field(default_factory=random.SystemRandom)
     network: Callable[[], str] = network_here
+    tells_root: bool = True

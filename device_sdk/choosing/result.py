@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from device_sdk.background import Pending
+from device_sdk.choosing.surplus import Surplus
 from device_sdk.fields import without_none
 from device_sdk.target import Target
 from device_sdk.tunnels.tunnel import Tunnel
@@ -72,21 +73,24 @@ class Measured:
 class Chosen:
     """The chosen target with its open tunnel, and how all of them did, the best first.
 
-    `way` is the chosen one among those of its sandbox. The others are given back in the background. A context
-    manager, which closes the tunnel.
+    `way` is the chosen one among those of its sandbox. The others, the `surplus`, are given back in the
+    background. A context manager, which closes the tunnel.
     """
 
     tunnel: Tunnel
     target: Target
     measured: tuple[Measured, ...]
     way: Any = field(repr=False, compare=False)
-    _releases: Sequence[Pending[None]] = field(default=(), repr=False, compare=False)
+    surplus: Surplus = field(default=Surplus(), repr=False, compare=False)
+    _ends: Sequence[Pending[Any]] = field(default=(), repr=False, compare=False)
 
     def wait_released(self, timeout: float) -> bool:
-        """Wait until the others were given back, or could not be, at most `timeout` seconds for each."""
+        """Wait until the others were given back, or could not be, at most `timeout` seconds for each, and for
+        the root, which hears of it last.
+        """
         try:
-            for release in self._releases:
-                release.result(timeout)
+            for end in self._ends:
+                end.result(timeout)
         except TimeoutError:
             return False
         return True

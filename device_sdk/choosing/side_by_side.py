@@ -9,14 +9,13 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from device_sdk.background import Pending
+from device_sdk.choosing.surplus import RELEASE_SECONDS
 from device_sdk.choosing.trial import Trial, Way
-from device_sdk.errors import SinfoniaError
+from device_sdk.errors import InUseError, SinfoniaError
 from device_sdk.keys import KeyPair
 from device_sdk.target import Target
 from device_sdk.tunnels.routes import TunnelPlan
 from device_sdk.tunnels.tunnel import Link, Tunnel
-
-RELEASE_SECONDS = 5.0
 
 
 class Room(Protocol):
@@ -66,8 +65,11 @@ class SideBySide:
         self._own.lead(trial.way)
         return Tunnel(trial.tunnel.target, self._own, self._clock)
 
-    def release(self, target: Target) -> Pending[None]:
-        """Give the target back through its own way, in the background, and take the way away."""
+    def release(self, target: Target) -> Pending[bool]:
+        """Give the target back through its own way, in the background, and take the way away.
+
+        False if another program on this device has a tunnel to it: then it stays.
+        """
         return Pending(lambda: self._release(target), "sinfonia-release")
 
     def close(self) -> None:
@@ -78,11 +80,15 @@ class SideBySide:
         for trial in self._trials.values():
             trial.tunnel.close()
 
-    def _release(self, target: Target) -> None:
+    def _release(self, target: Target) -> bool:
         with contextlib.suppress(SinfoniaError, OSError):  # its lease ends; that is enough
-            trial = self._trials.get(id(target)) or self._made(target)
+            try:
+                trial = self._trials.get(id(target)) or self._made(target)
+            except InUseError:
+                return False
             with trial.tunnel:
                 trial.tunnel.release(RELEASE_SECONDS)
+        return True
 
     def _made(self, target: Target) -> Trial:
         way = self._way(target)

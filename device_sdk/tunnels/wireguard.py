@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from device_sdk.errors import TunnelError
+from device_sdk.errors import InUseError, TunnelError
 from device_sdk.keys import KeyPair
 from device_sdk.tunnels.passage import Passage
 from device_sdk.tunnels.routes import TunnelPlan
@@ -176,7 +176,7 @@ def _claim(plan: TunnelPlan, key: KeyPair) -> socket.socket:
         claim.bind(f"\0{name}")
     except OSError as error:
         claim.close()
-        raise TunnelError(
+        raise InUseError(
             "Another program on this device has this app's tunnel open; end it first."
         ) from error
     return claim

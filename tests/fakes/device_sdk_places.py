@@ -15,6 +15,7 @@ from device_sdk.associating.place import Look
 from device_sdk.associating.search import Choice, Search, Source, Wanted
 from device_sdk.associating.vitals import Patience
 from device_sdk.choosing.side_by_side import Room
+from device_sdk.choosing.surplus import Surplus
 from device_sdk.errors import DeploymentError, NoCloudletError, SinfoniaError, TunnelError
 from device_sdk.keys import KeyPair
 from device_sdk.target import Target
@@ -102,6 +103,7 @@ class FakeChosen:
 
     target: Target
     way: FakeWay
+    surplus: Surplus
 
 
 class FakeWays:
@@ -155,6 +157,7 @@ class Lab:
         self.asked: list[tuple[UUID, ...]] = []
         self.wanted: list[Wanted] = []
         self.deaf = False
+        self.kept: list[UUID | None] = []
         self.chose: list[list[str]] = []
         self.looked = 0
         self.events: list[AssociationEvent] = []
@@ -212,7 +215,8 @@ class Lab:
                 room.drop(way)
         if best is None:
             raise TunnelError("None can be used.")
-        return FakeChosen(next(each for each in targets if each.place == best.cloudlet.name), best)
+        chosen = next(each for each in targets if each.place == best.cloudlet.name)
+        return FakeChosen(chosen, best, Surplus((), self.kept.append))
 
     def _candidates(self, _moved: Location | None) -> list[Candidate]:
         self.looked += 1

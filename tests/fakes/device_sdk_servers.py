@@ -32,6 +32,7 @@ class FakeServer:
         self.answers, self.error, self.offered, self.hang = deployments, error, candidates, hang
         self.apps: set[UUID] = set()
         self.measurements: list[Measurement] = []
+        self.kept: list[tuple[str, UUID | None]] = []
         self.caller = Caller()
         self.calls: list[tuple[str, int, DeviceContext]] = []
 
@@ -54,6 +55,10 @@ class FakeServer:
     def measured(self, app_uuid: UUID, measurement: Measurement, timeout: float) -> None:
         self.measurements.append(measurement)
         self._heard("measured", app_uuid, 1, DeviceContext(), timeout)
+
+    def keep(self, app_uuid: UUID, key_segment: str, cloudlet: UUID | None, timeout: float) -> None:
+        self.kept.append((key_segment, cloudlet))
+        self._heard("keep", app_uuid, 1, DeviceContext(), timeout)
 
     def _answer(
         self,

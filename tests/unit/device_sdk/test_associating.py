@@ -332,6 +332,21 @@ def test_what_is_being_left_is_not_chosen_and_its_requests_are_not_cut_off() -> 
     assert lab.settled(lambda: lab.cloudlets[0].released == 1)
 
 
+def test_the_root_hears_where_the_app_is_once_that_is_the_only_place() -> None:
+    lab = Lab(count=4, results=3, linger=3.0)
+    lab.run(5)
+    lab.keeper.prepare(lab.search.elsewhere)
+    lab.run(20)
+    assert lab.kept == []  # what is prepared would be gone
+    lab.keeper.switch()
+    lab.run(2)
+    assert lab.kept == []
+    lab.run(5)
+    assert lab.kept == [UUID(int=2)]
+    lab.run(100)
+    assert lab.kept == [UUID(int=2)]
+
+
 def test_where_none_of_several_can_be_used_the_app_stays_and_others_are_asked() -> None:
     lab = Lab(count=5, results=2)
     lab.cloudlets[1].failure = lab.cloudlets[2].failure = "no such image"

@@ -16,7 +16,16 @@ import pytest
 from device_sdk.choosing.choose import Chosen, choose, custom
 from device_sdk.choosing.means import Means
 from device_sdk.choosing.trial import Trial
-from device_sdk.errors import DeploymentError, DeviceError, RequestError, RootError, TunnelError
+from device_sdk.errors import (
+    DeploymentError,
+    DeviceError,
+    InUseError,
+    NotFoundError,
+    RequestError,
+    RootError,
+    SinfoniaError,
+    TunnelError,
+)
 from tests.fakes.device_sdk_ways import FakeGateway, FakeWays, target
 from tests.lab.machine import poll
 
@@ -307,6 +316,51 @@ def test_a_root_that_is_away_does_not_matter(place: Place) -> None:
     assert place.choose().target is place.targets[0]
 
 
+def test_the_root_forgets_what_was_not_chosen(place: Place) -> None:
+    place.start(FakeGateway(0.1), FakeGateway(0.01), FakeGateway(silent=True))
+    kept: list[UUID | None] = []
+    place.targets = [replace(it, keep=kept.append) for it in place.targets]
+    assert place.choose(timeout=1.5).wait_released(20)
+    assert kept == [UUID(int=2)]
+    place.targets = place.targets[1:2]
+    assert place.choose().wait_released(20)
+    assert len(kept) == 1  # there was nothing to choose among
+
+
+def test_the_root_forgets_all_where_a_cloudlet_nearby_was_chosen(place: Place) -> None:
+    place.start(FakeGateway(), FakeGateway(0.1))
+    kept: list[UUID | None] = []
+
+    def keep(cloudlet: UUID | None) -> None:
+        kept.append(cloudlet)
+        if cloudlet is not None:
+            raise NotFoundError("nothing is deployed there")
+
+    place.targets = [replace(place.targets[0], jit=True), replace(place.targets[1], keep=keep)]
+    assert place.choose().wait_released(20)
+    assert kept == [UUID(int=1), None]
+
+
+@pytest.mark.parametrize("error", [RootError("away"), NotFoundError("what?")])
+def test_a_root_that_can_not_be_told_costs_nothing(place: Place, error: SinfoniaError) -> None:
+    place.start(FakeGateway(), FakeGateway(0.1))
+
+    def keep(_cloudlet: UUID | None) -> None:
+        raise error
+
+    place.targets = [replace(it, keep=keep) for it in place.targets]
+    assert place.choose().wait_released(20)
+
+
+def test_what_another_program_uses_is_not_taken_from_it_by_way_of_the_root(place: Place) -> None:
+    place.start(FakeGateway(), FakeGateway(0.1))
+    place.ways.broken = {2: InUseError("Another program has this tunnel.")}
+    kept: list[UUID | None] = []
+    place.targets = [replace(it, keep=kept.append) for it in place.targets]
+    assert place.choose().wait_released(20)
+    assert (kept, place.gateways[2].released.is_set()) == ([], False)
+
+
 def test_last_time_decides_between_equals(place: Place) -> None:
     place.start(FakeGateway(0.02), FakeGateway(0.02))
     folder = place.state / "measured"
@@ -331,11 +385,14 @@ def test_beside_an_open_tunnel_the_chosen_one_stands_by(place: Place) -> None:
     place.start(FakeGateway(0.1), FakeGateway(0.01), FakeGateway())
     mine = place.targets.pop()
     place.ways.opener()(mine.plan, mine.key)
+    kept: list[UUID | None] = []
+    place.targets = [replace(it, keep=kept.append) for it in place.targets]
     chosen = place.choose(beside=place.ways)
     assert chosen.target is place.targets[1]
     assert chosen.way.gateway is place.gateways[2]
     assert place.ways.leading.gateway is place.gateways[3]
     assert chosen.wait_released(5)
+    assert kept == []  # the root may know of what is used beside
     with chosen.tunnel.connect(("helloworld", 80)):
         pass
     with pytest.raises(TunnelError, match="behind the chosen tunnel"):

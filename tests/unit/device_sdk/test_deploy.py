@@ -396,8 +396,11 @@ def test_it_is_not_asked_a_third_time(world: World) -> None:
 def test_round_trips_are_for_the_root_that_chose(world: World) -> None:
     world.nearby["http://near"] = FakeServer(at("near", 2))
     near, far = deploy_backend(ROOT, HELLOWORLD, results=2, parts=world.parts)
-    assert near.measured is None
+    assert (near.measured, near.keep) == (None, None)
     assert far.measured is not None
+    assert far.keep is not None
+    far.keep(UUID(int=1))
+    assert world.root.kept == [(far.key.path_segment, UUID(int=1))]
     far.measured(0.0114)
     far.measured(0.02, 87.5)
     assert world.root.measurements == [

@@ -81,6 +81,14 @@ def test_looking_without_deploying_tells_the_place_in_a_header(serve: Serve) -> 
     assert request.body == b""
 
 
+@pytest.mark.parametrize(("cloudlet", "query"), [(None, ""), (UUID(int=7), f"?keep={UUID(int=7)}")])
+def test_letting_go_of_all_or_of_all_but_one(serve: Serve, cloudlet: UUID | None, query: str) -> None:
+    server = serve(answer(204, None))
+    Server(server.url).keep(APP, KEY, cloudlet, timeout=5)
+    request = server.requests[0]
+    assert (request.method, request.target) == ("DELETE", f"/api/v1/deploy/{APP}/{KEY}{query}")
+
+
 def test_one_cloudlets_nonsense_does_not_cost_the_others_answers(serve: Serve) -> None:
     server = serve(answer(200, [{"UUID": 1}, deployment(), "x", deployment()]))
     assert len(deploy(server)) == 1
