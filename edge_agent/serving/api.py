@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from uuid import UUID
 
 from flask import Flask, Response, g, request
@@ -159,7 +160,7 @@ def _one_shape(app: Flask) -> WSGIApplication:
         path = str(environ.get("PATH_INFO", ""))
         found = _DEPLOY.fullmatch(path.rstrip("/"))
         if found:
-            key = found[2].replace("/", "_").replace("+", "-")
+            key = unquote(found[2]).replace("/", "_").replace("+", "-")  # some clients escape twice
             environ["PATH_INFO"] = f"/api/v1/deploy/{found[1]}/{key}"
         elif path.startswith("//"):
             environ["PATH_INFO"] = "/" + path.lstrip("/")

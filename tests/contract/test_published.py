@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -96,12 +97,46 @@ def test_every_spelling_of_a_key_gets_the_same_backend(server: str, spelling: st
     )
 
 
-def test_a_key_with_double_slashes_is_one(server: str) -> None:
-    key = b"\xff" * 32
+ROUGH_KEYS = {
+    "one slash first": b"\xfc" + bytes(range(31)),
+    "slashes alone": b"\xff" * 32,
+    "a plus first": b"\xf8" + bytes(range(31)),
+    "double slashes within": bytes(range(10)) + b"\xff" * 8 + bytes(range(14)),
+    "slashes at the end": bytes(range(30)) + b"\xff" * 2,  # but the last letter, which has four bits
+}
+WAYS = {
+    "raw": lambda text: text,
+    "raw, without padding": lambda text: text.rstrip("="),
+    "slashes escaped": lambda text: text.replace("/", "%2F"),
+    "double slashes escaped": lambda text: text.replace("//", "%2F%2F"),
+    "every other slash escaped": lambda text: text.replace("//", "/%2f"),
+    "plus and padding escaped": lambda text: text.replace("+", "%2B").replace("=", "%3D"),
+    "all escaped": lambda text: quote(text, safe=""),
+    "escaped twice": lambda text: quote(quote(text, safe=""), safe=""),
+    "url-safe": lambda text: text.rstrip("=").replace("/", "_").replace("+", "-"),
+    "url-safe, padded": lambda text: text.replace("/", "_").replace("+", "-"),
+}
+
+
+@pytest.mark.parametrize("key", ROUGH_KEYS.values(), ids=ROUGH_KEYS.keys())
+def test_a_key_of_slashes_is_the_same_in_every_form(server: str, key: bytes) -> None:
     text = base64.b64encode(key).decode()
-    assert "//" in text
-    (deployment,) = accept(call(server, "POST", f"/api/v1/deploy/{APP}/{text}", **ANDROID_HEADERS))
-    assert deployment["ApplicationKey"] == text
+    names = set()
+    for way, spell in WAYS.items():
+        for path in (f"/{spell(text)}", f"/{spell(text)}/", f"/{spell(text)}/?results=1"):
+            for method in ("POST", "GET"):
+                answer = call(server, method, f"/api/v1/deploy/{APP}{path}", **ANDROID_HEADERS)
+                assert answer.status == 200, (way, method, path, answer.body)
+                (deployment,) = accept(answer)
+                assert deployment["ApplicationKey"] == text, (way, path)
+                names.add(deployment["DeploymentName"])
+    assert len(names) == 1
+
+
+@pytest.mark.parametrize("more", ["A", "/A", "//AAAA", "/..", "%2F..%2F", "%00", "%25", "%0A", "?", " "])
+def test_what_hangs_on_to_a_key_is_no_part_of_one(server: str, more: str) -> None:
+    answer = call(server, "POST", f"/api/v1/deploy/{APP}/{STANDARD}{quote(more, safe='/%')}")
+    assert_problem(answer, 400)
 
 
 def test_the_desktop_client_sends_nothing_but_the_path(server: str) -> None:

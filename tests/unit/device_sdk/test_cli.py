@@ -142,8 +142,8 @@ def test_values_are_what_json_has_and_else_texts(
 def test_a_value_that_the_recipe_does_not_let_calls_set_is_one_line(
     root: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    problem = {"title": "Unprocessable", "status": 422, "detail": "values.image: callers can't set it"}
-    says(root, answer(422, problem, {"Content-Type": "application/problem+json"}))
+    kind, detail = "urn:sinfonia:problem:recipe-unusable", "values.image: callers can't set it"
+    says(root, answer(422, {"type": kind, "title": "Unusable recipe", "status": 422, "detail": detail}))
     assert main(["deploy", root.url, "helloworld", "--jit", "off", "--quiet", "--set", "image=evil"]) == 112
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("(422): values.image: callers can't set it")
