@@ -71,13 +71,14 @@ def _run(agent: Agent, *, as_json: bool) -> int:
 
 
 def _say_ready(agent: Agent, *, as_json: bool) -> None:
+    entrance = agent.site.entrance()
     facts = {
         "ready": True,
         "uuid": str(agent.identity.uuid),
         "endpoint": agent.settings.serving.advertise_url,
-        "wireguard_endpoint": agent.site.endpoint,
+        "wireguard_endpoint": entrance.endpoint,
         "tunnel_network": str(agent.site.plan.network),
-        "gateway": str(agent.site.plan.gateway),
+        "gateway": str(entrance.address),
     }
     if as_json:
         print(json.dumps(facts), flush=True)

@@ -22,11 +22,9 @@ from edge_agent.choices import (
     make_gateway,
     make_offer,
     make_runtime,
-    make_site,
     make_stock,
     utc_now,
 )
-from edge_agent.deployments.addresses import Plan
 from edge_agent.deployments.deploy import Deployments
 from edge_agent.deployments.leases import Leases
 from edge_agent.deployments.lifecycle import Lifecycle
@@ -35,7 +33,7 @@ from edge_agent.deployments.readiness import Readiness
 from edge_agent.deployments.requirements import Hardware
 from edge_agent.deployments.room import Room
 from edge_agent.deployments.routes import Routes
-from edge_agent.deployments.site import DOMAIN
+from edge_agent.deployments.site import DOMAIN, Site
 from edge_agent.deployments.upkeep import Upkeep
 from edge_agent.drain import is_draining
 from edge_agent.errors import Unavailable
@@ -76,8 +74,8 @@ class Agent:
         self.stop = threading.Event()
         self.identity = Identity(settings.state, now_ms)
         uuid, offer = self.identity.uuid, make_offer(settings)
-        self.gateway, plan = make_gateway(settings, self.identity)
-        self.site = make_site(settings, self.identity, plan, offer)
+        self.gateway, plan, entrance = make_gateway(settings, self.identity)
+        self.site = Site(uuid, settings.site.name, plan, entrance, offer)
         self._closing = contextlib.ExitStack()
         guests = settings.guests
         sources = Sources(guests.allow_charts)
@@ -107,7 +105,10 @@ class Agent:
         routes = Routes(self.metrics.timed("gateway", self.gateway), self.lives)
         terms = settings.roots.terms()
         room = Room(settings.leases.max_deployments, terms.capacity)
-        lifecycle = Lifecycle(plan, recipes, runtime, routes, self.lives, leases, later, utc_now, room)
+        addressing: Any = runtime if settings.gateway.kilo else None
+        lifecycle = Lifecycle(
+            plan, recipes, runtime, routes, self.lives, leases, later, utc_now, room, addressing
+        )
         self.prefetch = Prefetch(
             recipes,
             make_stock(settings, self.identity),
@@ -159,7 +160,7 @@ class Agent:
         self._until_possible(self.upkeep.restore)
         if self.stop.is_set():
             return
-        self._serve_tunnels(self.site.plan)
+        self._serve_tunnels()
         self._thread("upkeep", self._keep_up)
         self.deployments.open = True
         self._until_possible(self.readiness.require)
@@ -168,14 +169,19 @@ class Agent:
             self._thread("readiness", self.readiness.keep, self.stop)
             self._tell()
 
-    def _serve_tunnels(self, plan: Plan) -> None:
-        """Status and names, on the gateway's addresses alone."""
-        addresses = [address for address in (plan.gateway, plan.gateway6) if address is not None]
+    def _serve_tunnels(self) -> None:
+        """Status and names, on the gateway's addresses alone; behind Kilo, where its Service leads."""
+        plan, kilo = self.site.plan, self.settings.gateway.kilo
+        entrance = self.site.entrance()
+        addresses = [address for address in (entrance.address, plan.gateway6) if address is not None]
         status = make_tunnel_api(self.deployments, time.monotonic)
         names = Names(self.deployments.zone, DOMAIN, plan.named, addresses)
-        for address in map(str, addresses):
-            self._closing.callback(serve(status, [Address(address, _STATUS_PORT)]))
-            self._closing.callback(serve_names(names, Address(address, _DNS_PORT), self.metrics.asked))
+        status_at = [kilo.status] if kilo else [Address(str(one), _STATUS_PORT) for one in addresses]
+        names_at = [kilo.names] if kilo else [Address(str(one), _DNS_PORT) for one in addresses]
+        for where in status_at:
+            self._closing.callback(serve(status, [where]))
+        for where in names_at:
+            self._closing.callback(serve_names(names, where, self.metrics.asked))
 
     def wait(self) -> None:
         """Until somebody says stop."""

@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
 
-from edge_agent.deployments.addresses import Plan, default_network6
+from edge_agent.deployments.addresses import SHARED, Plan, default_network6
 from edge_agent.deployments.requirements import Hardware, Offer
+from edge_agent.deployments.routes import Gateway
 from edge_agent.deployments.runtime import Runtime
-from edge_agent.deployments.site import Site
+from edge_agent.deployments.site import Entrance
 from edge_agent.identity import Identity
 from edge_agent.machine import addresses_of_links, has_ipv6, own_addresses, own_installation
 from edge_agent.on_podman.image_stock import PodmanStock
@@ -26,14 +28,18 @@ from edge_agent.provisioning.blobs import Blobs
 from edge_agent.provisioning.bundles import Bundles
 from edge_agent.provisioning.prefetch import Stock
 from edge_agent.roots import hardware
+from edge_agent.sessions import make_session
 from edge_agent.settings import Settings
 from edge_agent.tunnels.gateway import WireGuardGateway
+from edge_agent.tunnels.kilo_settings import KiloSettings
 from edge_agent.tunnels.networks import choose_network, networks_here
+from edge_agent.tunnels.peer_metrics import PeerMetrics
 from edge_agent.tunnels.programs import Programs
 from edge_agent.workers import Workers
 
 if TYPE_CHECKING:
     from edge_agent.on_kubernetes.capacity import Capacity
+    from edge_agent.on_kubernetes.kilo import KiloGateway
 
 _LOADERS = 2  # of bundles' images: Podman unpacks them
 
@@ -50,24 +56,48 @@ def announced(
     return [address for _, address in here if address in wanted or address in given.addresses]
 
 
-def make_gateway(settings: Settings, identity: Identity) -> tuple[WireGuardGateway, Plan]:
-    """The gateway, and the plan of the tunnels' addresses, whose network is nobody else's here."""
+class AgentGateway(Gateway, Protocol):
+    """The gateway as `agent.py` needs it besides."""
+
+    def up(self) -> None:
+        """Make it ready for peers; raises `Unavailable`."""
+
+    def down(self) -> None:
+        """Take it away, with all peers."""
+
+
+_Tunnels = tuple[AgentGateway, Plan, Callable[[], Entrance]]
+
+
+def make_gateway(settings: Settings, identity: Identity) -> _Tunnels:
+    """The gateway, the plan of the tunnels' addresses, whose network is nobody else's here, and what says
+    where tunnels lead in.
+    """
     uuid, given = identity.uuid, settings.gateway
+    if given.kilo and given.network:
+        kilo = _make_kilo(settings, uuid, given.kilo)
+        return kilo, Plan(given.network), kilo.entrance
     interface = f"sf-{uuid.hex[:8]}"
     here = networks_here(Programs(subprocess.run), interface)
     network6 = default_network6(uuid) if has_ipv6() else None
     plan = Plan(choose_network(settings.state, uuid, given.network, here), network6)
     key = identity.wireguard_private_key
+    public = identity.wireguard_public_key
+    entrance = Entrance(public, given.endpoint.told, plan.gateway, given.endpoint6)
     gateway = WireGuardGateway(
         interface, key, given.port, plan, time.monotonic, pace=given.pace, mtu=given.mtu
     )
-    return gateway, plan
+    return gateway, plan, lambda: entrance
 
 
-def make_site(settings: Settings, identity: Identity, plan: Plan, offer: Offer) -> Site:
-    """The cloudlet as devices see it."""
-    given, key = settings.gateway, identity.wireguard_public_key
-    return Site(identity.uuid, settings.site.name, key, given.endpoint.told, plan, offer, given.endpoint6)
+def _make_kilo(settings: Settings, uuid: UUID, given: KiloSettings) -> KiloGateway:
+    from edge_agent.on_kubernetes.api import open_api
+    from edge_agent.on_kubernetes.kilo import KiloGateway
+
+    api = open_api(settings.kubeconfig, clock=time.monotonic, sleep=threading.Event().wait)
+    url = settings.resources.prometheus
+    told = PeerMetrics(url, make_session(time.monotonic), time.monotonic).activity if url else None
+    return KiloGateway(uuid, api, given, told, time.monotonic)
 
 
 def make_offer(settings: Settings) -> Offer:
@@ -97,6 +127,7 @@ def make_runtime(settings: Settings, identity: Identity) -> Runtime:
         now=utc_now,
         holder=own_installation(settings.state),
         placement=settings.placement,
+        tunnels=settings.gateway.network or SHARED,
     )
 
 

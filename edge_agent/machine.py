@@ -29,11 +29,16 @@ _PASSING = ("tentative", "dadfailed", "deprecated", "temporary")
 
 def check_machine(settings: Settings) -> None:
     """Raise `SettingsError` for what has to be installed or granted before anything can work."""
-    programs = ["ip", "wg", "nft", *(["podman"] if settings.runtime == "podman" else [])]
+    tunnels = settings.gateway.kilo is None
+    programs = [
+        "ip",
+        *(["wg", "nft"] if tunnels else []),
+        *(["podman"] if settings.runtime == "podman" else []),
+    ]
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
         raise SettingsError(f"not on the PATH: {', '.join(missing)}")
-    if not may_set_up_tunnels():
+    if tunnels and not may_set_up_tunnels():
         raise SettingsError(
             "the agent sets up network interfaces: run it as root, or with CAP_NET_ADMIN as its image does"
         )

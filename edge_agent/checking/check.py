@@ -23,6 +23,7 @@ from edge_agent.recipes.repositories import Downloads, open_repository
 from edge_agent.roots.prometheus import Prometheus
 from edge_agent.sessions import make_session
 from edge_agent.settings import Settings
+from edge_agent.tunnels.gateway_settings import GatewaySettings
 
 _NOBODY = {"uuid": str(UUID(int=0)), "name": "check"}
 
@@ -35,10 +36,11 @@ def look(settings: Settings, helm: str | None) -> list[Finding]:
 
 def _machine(settings: Settings, helm: str | None) -> Iterator[tuple[str, Check]]:
     programs = machine.Programs()
-    names = ["ip", "wg", "nft", *(["podman"] if settings.runtime == "podman" else [])]
+    tunnels, podman = settings.gateway.kilo is None, settings.runtime == "podman"
+    names = ["ip", *(["wg", "nft"] if tunnels else []), *(["podman"] if podman else [])]
     running = runs(settings.state)
-    ports: list[tuple[str, str, int, str]] = [
-        ("UDP", "0.0.0.0", settings.gateway.port, "--wireguard-port"),  # noqa: S104 - where WireGuard binds
+    ports = [
+        *_tunnel_ports(settings.gateway),
         *(("TCP", one.host, one.port, "--listen") for one in settings.serving.listen),
     ]
     metrics = settings.serving.metrics
@@ -46,15 +48,26 @@ def _machine(settings: Settings, helm: str | None) -> Iterator[tuple[str, Check]
         ports.append(("TCP", metrics.host, metrics.port, "--metrics"))
     yield "machine: programs", lambda: programs.installed(names)
     yield "machine: helm", lambda: programs.helm(_found(helm))
-    yield "machine: rights", machine.rights
-    yield "machine: WireGuard", programs.wireguard
-    yield "machine: packet rules", programs.packet_rules
-    yield "machine: forwarding", machine.forwarding
+    if tunnels:
+        yield "machine: rights", machine.rights
+        yield "machine: WireGuard", programs.wireguard
+        yield "machine: packet rules", programs.packet_rules
+        yield "machine: forwarding", machine.forwarding
     for kind, host, number, option in ports:
         yield f"machine: {kind} port {number}", _port(kind, host, number, option, running=running)
     yield "machine: state", lambda: machine.state(settings.state)
-    if settings.runtime == "podman":
+    if podman:
         yield "machine: podman's runtime", lambda: programs.podman(settings.podman_options)
+
+
+def _tunnel_ports(gateway: GatewaySettings) -> list[tuple[str, str, int, str]]:
+    if gateway.kilo is None:
+        return [("UDP", "0.0.0.0", gateway.port, "--wireguard-port")]  # noqa: S104 - where WireGuard binds
+    status, names = gateway.kilo.status, gateway.kilo.names
+    return [
+        ("TCP", status.host, status.port, "--kilo-status"),
+        ("UDP", names.host, names.port, "--kilo-names"),
+    ]
 
 
 def _port(kind: str, host: str, number: int, option: str, *, running: bool) -> Check:

@@ -16,19 +16,19 @@ from uuid import UUID
 
 from edge_agent.errors import SettingsError, Unavailable
 
-_SHARED = IPv4Network("100.64.0.0/10")
+SHARED = IPv4Network("100.64.0.0/10")
 
 
 def default_network(cloudlet: UUID) -> IPv4Network:
     """A /16 that follows from the cloudlet's UUID, so that two cloudlets seldom share one."""
     sixteenth = (cloudlet.int >> 16) % 64
-    return IPv4Network((int(_SHARED.network_address) + (sixteenth << 16), 16))
+    return IPv4Network((int(SHARED.network_address) + (sixteenth << 16), 16))
 
 
 def next_network(network: IPv4Network) -> IPv4Network:
     """The next /16 of the shared address space, round and round."""
-    offset = int(network.network_address) - int(_SHARED.network_address) + (1 << 16)
-    return IPv4Network((int(_SHARED.network_address) + offset % _SHARED.num_addresses, 16))
+    offset = int(network.network_address) - int(SHARED.network_address) + (1 << 16)
+    return IPv4Network((int(SHARED.network_address) + offset % SHARED.num_addresses, 16))
 
 
 def default_network6(cloudlet: UUID) -> IPv6Network:

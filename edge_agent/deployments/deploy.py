@@ -126,7 +126,7 @@ class Deployments:
         since a name is asked for to be used.
         """
         live = self._lives.at(device)
-        if live is None or live.phase is Phase.REMOVING:
+        if live is None or live.phase is Phase.REMOVING or live.record.unaddressed:
             return None
         self._lifecycle.wake(live)
         services = live.record.services
@@ -185,7 +185,7 @@ class Deployments:
         return self._standing(self._lives.at(device), "tunnel address")
 
     def _standing(self, live: Live | None, by: str) -> Live:
-        if live is None or live.phase is Phase.REMOVING:
+        if live is None or live.phase is Phase.REMOVING or live.record.unaddressed:
             raise NotFound(f"There is no deployment for this {by}.")
         return live
 

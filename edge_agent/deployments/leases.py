@@ -9,7 +9,7 @@ apps has one tunnel and one counter: while it lives, all of them are in use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 
@@ -57,10 +57,11 @@ class Leases:
             self._seen[name] = now
         return active
 
-    def hold(self) -> None:
-        """The gateway can't be read: start all leases anew."""
+    def hold(self, names: Collection[str] | None = None) -> None:
+        """The gateway can't be read, or can't tell of some: start their leases anew, by default all."""
         for name in list(self._renewed):
-            self.renew(name)
+            if names is None or name in names:
+                self.renew(name)
 
     def idle(self) -> list[str]:
         """The deployments whose lease has ended."""

@@ -28,7 +28,7 @@ from edge_agent.deployments.lives import Lives
 from edge_agent.deployments.records import Order, Record, deployment_name
 from edge_agent.deployments.room import Full, Room
 from edge_agent.deployments.routes import Routes
-from edge_agent.deployments.runtime import Runtime
+from edge_agent.deployments.runtime import Addressing, Runtime
 from edge_agent.errors import AgentError, Conflict, Unavailable
 from edge_agent.recipes.manifests import Backend
 
@@ -45,7 +45,8 @@ class Backends(Protocol):
 class Lifecycle:
     """Makes, ends and routes deployments. Safe between threads.
 
-    `later` does a step in the background and logs its errors; `now` is the time of day.
+    `later` does a step in the background and logs its errors; `now` is the time of day. `addressing` gives
+    services their addresses; None where they follow from the deployment's block.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class Lifecycle:
         later: Callable[[Callable[[], None]], None],
         now: Callable[[], datetime],
         room: Room,
+        addressing: Addressing | None = None,
     ) -> None:
+        self._addressing = addressing
         self._plan = plan
         self._backends = backends
         self._runtime = runtime
@@ -84,14 +87,16 @@ class Lifecycle:
         def make(block: IPv4Network) -> Record:
             created = self._now()
             facts = (backend.chart, backend.version, created, backend.ports, backend.workloads)
-            return Record(name, app, key, block, *facts, order)
+            return Record(name, app, key, block, *facts, order, None if self._addressing is None else {})
 
         live = self._reserve(order.root, int.from_bytes(key[:4]), make)
         try:
             self._runtime.create(live.record)
+            if self._addressing is not None:
+                live.record = self._addressing.address(live.record, backend.placed(live.record.home))
         except Conflict:
             return self._adopt(live)
-        except BaseException:  # it may have been made all the same
+        except BaseException:  # it may have been made all the same, or in part
             self.remove_later(live, "its record could not be made")
             raise
         try:
@@ -144,6 +149,10 @@ class Lifecycle:
         self._leases.renew(record.name)
         if live.barred:
             self.remove_later(live, "its tunnel addresses are not free")
+        elif record.unaddressed:
+            self.remove_later(live, "it was never finished, nor told to anybody")
+        elif (record.addresses is None) != (self._addressing is None):
+            self.remove_later(live, "its addresses are those of another kind of gateway")
         return live
 
     def rest_later(self, live: Live) -> None:

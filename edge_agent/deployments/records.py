@@ -32,6 +32,7 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 AGENT_LABEL = "sinfonia/agent"
 APP_LABEL = "sinfonia/app"
 DEPLOYMENT_LABEL = "sinfonia/deployment"
+ADDRESSES = "sinfonia/addresses"
 PREFIX = "sinfonia-"
 """Before the deployment's name in namespaces and networks."""
 
@@ -66,7 +67,8 @@ class Record:
 
     `block` is an aligned /29: its first host is the device's tunnel address, the next ones the services' in
     the order of `ports`. `workloads` counts the pods' owners (Deployments, Pods …): fewer in the runtime
-    means half made. `order` is what the call asked for that made it.
+    means half made. `order` is what the call asked for that made it. `addresses` are the services' own by
+    name, where the runtime gives them: empty while it has not, None where they follow from `block`.
     """
 
     name: str
@@ -79,6 +81,12 @@ class Record:
     ports: Mapping[str, tuple[ServicePort, ...]]
     workloads: int
     order: Order = NOTHING
+    addresses: Mapping[str, IPv4Address] | None = None
+
+    @property
+    def unaddressed(self) -> bool:
+        """Whether it is so young that its services have no addresses: it can't be told to anybody."""
+        return self.addresses is not None and not self.addresses
 
     @property
     def root(self) -> str:
@@ -97,9 +105,15 @@ class Record:
 
     @property
     def services(self) -> tuple[Service, ...]:
-        """What the device can reach, with tunnel addresses."""
-        named = enumerate(sorted(self.ports.items()))
-        return tuple(Service(name, str(self.block[2 + index]), ports) for index, (name, ports) in named)
+        """What the device can reach, with the addresses that it has in the tunnel."""
+        addresses = self.addresses
+        if addresses is None:
+            addresses = {name: self.block[2 + index] for index, name in enumerate(sorted(self.ports))}
+        return tuple(
+            Service(name, str(addresses[name]), ports)
+            for name, ports in sorted(self.ports.items())
+            if name in addresses
+        )
 
     def labels(self, agent: UUID) -> dict[str, str]:
         """What runtimes select by; every value fits a Kubernetes label."""
@@ -123,6 +137,7 @@ class Record:
             "sinfonia/root": self.root,
             **({"sinfonia/values": self.order.values} if self.order.values else {}),
             **({"sinfonia/bundle": self.order.bundle} if self.order.bundle else {}),
+            **({} if self.addresses is None else {ADDRESSES: write_addresses(self.addresses)}),
         }
 
     @classmethod
@@ -148,6 +163,7 @@ class Record:
                     notes.get("sinfonia/values", ""),
                     notes.get("sinfonia/bundle", ""),
                 ),
+                addresses=_read_addresses(notes.get(ADDRESSES)),
             )
         except (KeyError, ValueError, InvalidRequest) as error:
             raise DamagedRecord(f"not a deployment's record: {error!r}") from error
@@ -167,6 +183,18 @@ def deployment_name(chart: str, app: UUID, key: bytes) -> str:
     stem = chart.rsplit("/", 1)[-1].removesuffix(".tgz").lower()
     slug = re.sub(r"[^a-z0-9]+", "-", stem)[:40].strip("-") or "app"
     return f"{slug}-{hashlib.sha256(app.bytes + key).hexdigest()[:10]}"
+
+
+def write_addresses(addresses: Mapping[str, IPv4Address]) -> str:
+    """`api=10.96.0.7;web=10.96.0.9`."""
+    return ";".join(f"{name}={address}" for name, address in sorted(addresses.items()))
+
+
+def _read_addresses(text: str | None) -> dict[str, IPv4Address] | None:
+    if text is None:
+        return None
+    pairs = (item.partition("=") for item in text.split(";") if item)
+    return {name: IPv4Address(address) for name, _, address in pairs}
 
 
 def _write_ports(ports: Mapping[str, tuple[ServicePort, ...]]) -> str:

@@ -49,7 +49,7 @@ class Gateway(Protocol):
         """Make these the peers and forwards, and no others; raises `Unavailable`."""
 
     def activity(self) -> Mapping[bytes, Activity]:
-        """Signs of life by device key; raises `Unavailable`."""
+        """Signs of life by device key; one that is missing can't be told of. Raises `Unavailable`."""
 
 
 @dataclass(frozen=True)

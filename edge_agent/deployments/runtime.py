@@ -12,6 +12,15 @@ from edge_agent.recipes.limits import Limits
 from edge_agent.recipes.manifests import Manifest
 
 
+class Addressing(Protocol):
+    """A runtime that gives services addresses of their own, which devices reach as they are."""
+
+    def address(self, record: Record, manifests: Sequence[Manifest]) -> Record:
+        """Make the services of a record that was just made, and note their addresses in it; the record with
+        them. Raises `Unavailable`, and `DeployFailed` where they can have none.
+        """
+
+
 class Runtime(Protocol):
     """What runs backends and keeps their records. Every method may raise `Unavailable`."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from uuid import UUID
 
 from edge_agent.deployments.addresses import Plan
@@ -15,29 +17,38 @@ DOMAIN = "sinfonia.internal"
 
 
 @dataclass(frozen=True)
-class Site:
-    """The cloudlet as devices see it. `endpoint` is the gateway's literal IPv4 address and UDP port,
-    `endpoint6` an IPv6 one, in brackets, if it has that too.
+class Entrance:
+    """Where tunnels lead in. `endpoint` is the gateway's literal IPv4 address and UDP port, `endpoint6` an
+    IPv6 one, in brackets, if it has that too; `address` is where it serves status and names in the tunnel.
     """
+
+    public_key: bytes
+    endpoint: str
+    address: IPv4Address
+    endpoint6: str | None = None
+
+
+@dataclass(frozen=True)
+class Site:
+    """The cloudlet as devices see it. `entrance` raises `Unavailable` while there is none."""
 
     uuid: UUID
     name: str | None
-    public_key: bytes
-    endpoint: str
     plan: Plan
+    entrance: Callable[[], Entrance]
     offer: Offer = field(default_factory=Offer)
-    endpoint6: str | None = None
 
     def describe(self, record: Record, state: State, reason: str) -> Deployment:
-        """The deployment as it goes over the wire."""
-        gateway = self.plan.gateway
+        """The deployment as it goes over the wire; raises `Unavailable`."""
+        entrance = self.entrance()
+        gateway = entrance.address
         tunnel = TunnelConfig(
-            public_key=self.public_key,
-            allowed_ips=(f"{gateway}/32", str(record.block)),
-            endpoint=self.endpoint,
+            public_key=entrance.public_key,
+            allowed_ips=(f"{gateway}/32", *_blocks(record)),
+            endpoint=entrance.endpoint,
             address=(f"{record.device}/32",),
             dns=(str(gateway), f"{record.name}.{DOMAIN}"),
-            ipv6=self._ipv6(record),
+            ipv6=self._ipv6(record, entrance.endpoint6),
         )
         return Deployment(
             app=record.app,
@@ -53,14 +64,21 @@ class Site:
             reason=reason or None,
         )
 
-    def _ipv6(self, record: Record) -> TunnelIPv6 | None:
+    def _ipv6(self, record: Record, endpoint: str | None) -> TunnelIPv6 | None:
         """The addresses that mirror the deployment's, and where else the gateway is."""
         plan = self.plan
         if plan.network6 is None:
-            return TunnelIPv6(self.endpoint6) if self.endpoint6 else None
+            return TunnelIPv6(endpoint) if endpoint else None
         return TunnelIPv6(
-            endpoint=self.endpoint6,
+            endpoint=endpoint,
             allowed_ips=(f"{plan.gateway6}/128", str(plan.twin_block(record.block))),
             address=(f"{plan.twin(record.device)}/128",),
             dns=(str(plan.gateway6),),
         )
+
+
+def _blocks(record: Record) -> list[str]:
+    """Where the device's services are: in its block, or each at an address of its own."""
+    if record.addresses is None:
+        return [str(record.block)]
+    return [f"{address}/32" for _, address in sorted(record.addresses.items())]

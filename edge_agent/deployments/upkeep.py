@@ -181,6 +181,7 @@ class Upkeep:
         lives = {live.record.name: live for live in self._lives.all()}
         self._count(lives.values(), activity)
         seen = {name: activity[live.key] for name, live in lives.items() if live.key in activity}
+        self._leases.hold(lives.keys() - seen.keys())
         for name in self._leases.note(seen):
             self._lifecycle.wake(lives[name])
             if self._lives.touch_due(lives[name]):

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
+from ipaddress import IPv4Network
 from typing import Any
 from uuid import UUID
 
-from edge_agent.deployments.records import AGENT_LABEL, Observed, Record
+from edge_agent.deployments.addresses import SHARED
+from edge_agent.deployments.records import ADDRESSES, AGENT_LABEL, Observed, Record, write_addresses
 from edge_agent.errors import AgentError, Conflict, DeployFailed, Unavailable
 from edge_agent.on_kubernetes import events, guards, namespaces
 from edge_agent.on_kubernetes.api import (
@@ -28,6 +31,7 @@ from edge_agent.on_kubernetes.api import (
     context_namespace,
     open_api,
 )
+from edge_agent.on_kubernetes.kilo import cluster_address
 from edge_agent.on_kubernetes.lock import Lock
 from edge_agent.on_kubernetes.namespaces import MANAGER
 from edge_agent.on_kubernetes.placement import Placement
@@ -69,7 +73,8 @@ _PLURALS = {
 class KubernetesRuntime:
     """The runtime port on Kubernetes. `sleep` waits so many seconds, `clock` is monotonic.
 
-    `gateways` are network-policy peers from where the gateway sends. `lock` lets one agent of this identity
+    `gateways` are network-policy peers from where the gateway sends; where services have addresses of their
+    own, devices come from `tunnels` instead. `lock` lets one agent of this identity
     work at a time: whoever made this has to claim it; None where no other agent can be.
     """
 
@@ -85,7 +90,9 @@ class KubernetesRuntime:
         now: Callable[[], datetime],
         lock: Lock | None = None,
         placement: Placement | None = None,
+        tunnels: IPv4Network = SHARED,
     ) -> None:
+        self._tunnels = tunnels
         self._agent = agent
         self._api = api
         self._gateways = gateways
@@ -116,23 +123,42 @@ class KubernetesRuntime:
                 raise Conflict(f"{record.home} exists already") from error
             raise Unavailable(f"Kubernetes can't make a namespace: {error}") from error
 
+    def address(self, record: Record, manifests: Sequence[Manifest]) -> Record:
+        """Make the services and note the addresses that the cluster gave them."""
+        self._check_lock()
+        labels, given = record.labels(self._agent), {}
+        with _refusals():
+            for manifest in manifests:
+                name = manifest["metadata"]["name"]
+                if manifest["kind"] == "Service" and name in record.ports:
+                    made = self._apply(record, namespaces.labelled(manifest, labels))
+                    address = cluster_address(made)
+                    if address is not None:
+                        given[name] = address
+            if not given:
+                raise DeployFailed(
+                    "None of its services has an IPv4 address of its own, which Kilo leads to."
+                )
+            self._note(record, {ADDRESSES: write_addresses(given)})
+        return replace(record, addresses=given)
+
     def apply(self, record: Record, manifests: Sequence[Manifest], limits: Limits) -> None:
         """Send the guards, then the app."""
         self._check_lock()
         labels = record.labels(self._agent)
-        try:
+        with _refusals():
             self._note(record, {namespaces.RESTING: None})
-            for guard in guards.guards(self._gateways, limits):
+            for guard in guards.guards(self._policy(record, manifests), limits):
                 self._apply(record, guard)
             self.touch(record)
             self._await_quota(record)
-            for manifest in guards.limited(manifests, limits):
+            for manifest in guards.limited(_addressed(manifests, record), limits):
                 self._apply(record, self._placement.place(namespaces.labelled(manifest, labels)))
-        except Refused as error:
-            words = _ABOUT_IT.get(error.status)
-            if error.status in (400, 413, 422) or (words and words.search(str(error))):
-                raise DeployFailed(f"Kubernetes refused it: {error}") from error
-            raise Unavailable(f"Kubernetes refused it for now: {error}") from error
+
+    def _policy(self, record: Record, manifests: Sequence[Manifest]) -> Manifest:
+        if record.addresses is None:
+            return guards.behind_gateway(self._gateways)
+        return guards.for_device(record.device, manifests, self._tunnels)
 
     def rest(self, record: Record) -> None:
         """Delete the workloads, see to it that their pods end, and note it at the namespace: a rest that is
@@ -222,12 +248,12 @@ class KubernetesRuntime:
         body = {"metadata": {"annotations": notes}}
         self._api.call("PATCH", f"/api/v1/namespaces/{record.home}", body, _MERGE)
 
-    def _apply(self, record: Record, manifest: Manifest) -> None:
+    def _apply(self, record: Record, manifest: Manifest) -> Object:
         group = manifest["apiVersion"]
         root = "/api/v1" if group == "v1" else f"/apis/{group}"
         name = manifest["metadata"]["name"]
         path = f"{root}/namespaces/{record.home}/{_PLURALS[manifest['kind']]}/{name}"
-        self._api.call("PATCH", path, manifest, APPLY, fieldManager=MANAGER, force="true")
+        return self._api.call("PATCH", path, manifest, APPLY, fieldManager=MANAGER, force="true")
 
     def _await_quota(self, record: Record) -> None:
         """Until the quota is counted, pods are refused."""
@@ -250,12 +276,13 @@ def connect(
     now: Callable[[], datetime],
     holder: str = "",
     placement: Placement | None = None,
+    tunnels: IPv4Network = SHARED,
 ) -> KubernetesRuntime:
     """The runtime on the cluster of `kubeconfig`, else of the pod that we are in, else of ~/.kube/config.
 
     `addresses` are those from which the gateway sends, as pods see them. `holder` names this installation
-    for the lock of its identity; empty for none. `placement` is where guests run; None for anywhere. Raises
-    `SettingsError`.
+    for the lock of its identity; empty for none. `placement` is where guests run; None for anywhere.
+    `tunnels` is where devices come from that nodes lead to pods. Raises `SettingsError`.
     """
     api = open_api(kubeconfig, clock=clock, sleep=sleep)
     own = own_namespace() if kubeconfig is None else None
@@ -272,6 +299,7 @@ def connect(
         now=now,
         lock=lock,
         placement=placement,
+        tunnels=tunnels,
     )
 
 
@@ -280,6 +308,33 @@ def own_namespace() -> str | None:
     with suppress(OSError):
         return OWN_NAMESPACE.read_text().strip() or None
     return None
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn a refusal into what it means for a deployment."""
+    try:
+        yield
+    except Refused as error:
+        words = _ABOUT_IT.get(error.status)
+        if error.status in (400, 413, 422) or (words and words.search(str(error))):
+            raise DeployFailed(f"Kubernetes refused it: {error}") from error
+        raise Unavailable(f"Kubernetes refused it for now: {error}") from error
+
+
+def _addressed(manifests: Sequence[Manifest], record: Record) -> list[Manifest]:
+    """The manifests, services with the addresses that the record promises: one that somebody deleted gets
+    the same again.
+    """
+    given = record.addresses or {}
+
+    def whole(manifest: Manifest) -> Manifest:
+        name = manifest["metadata"]["name"]
+        if manifest["kind"] != "Service" or name not in given:
+            return manifest
+        return {**manifest, "spec": {**manifest["spec"], "clusterIP": str(given[name])}}
+
+    return [whole(manifest) for manifest in manifests]
 
 
 def _ends(pod: Object) -> bool:

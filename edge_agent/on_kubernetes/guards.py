@@ -9,7 +9,7 @@ deployment itself, cluster DNS and the public internet.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Any
 
 from edge_agent.on_kubernetes.namespaces import bare_object
@@ -26,6 +26,7 @@ _COUNTS = {
     "configmaps": "30",
     "secrets": "30",
 }
+_INSIDE: Manifest = {"podSelector": {}}
 _DNS = [
     {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}},
     {"ipBlock": {"cidr": "169.254.20.10/32"}},  # where node-local caches listen
@@ -59,9 +60,9 @@ _LEAST = {"cpu": 10, "memory": 32 << 20, "ephemeral-storage": 16 << 20}
 """What such a container is sure to get."""
 
 
-def guards(gateways: Sequence[Mapping[str, Any]], limits: Limits) -> list[Manifest]:
-    """What stands before the app comes. `gateways` are network-policy peers from where the gateway sends;
-    `limits` is what the deployment may use in all.
+def guards(policy: Manifest, limits: Limits) -> list[Manifest]:
+    """What stands before the app comes. `policy` says whom its pods may reach, and who reaches them; `limits`
+    is what the deployment may use in all.
     """
     most = _in_all(limits)
     hard = {f"{side}.{name}": _quantity(name, value) for side in _SIDES for name, value in most.items()}
@@ -74,22 +75,45 @@ def guards(gateways: Sequence[Mapping[str, Any]], limits: Limits) -> list[Manife
             "v1", "ResourceQuota", QUOTA, spec={"hard": {"pods": str(limits.pods), **_COUNTS, **hard}}
         ),
         bare_object("v1", "LimitRange", "sinfonia", spec={"limits": [container]}),
-        bare_object("networking.k8s.io/v1", "NetworkPolicy", "sinfonia", spec=_policy(gateways)),
+        bare_object("networking.k8s.io/v1", "NetworkPolicy", "sinfonia", spec=policy),
     ]
 
 
-def _policy(gateways: Sequence[Mapping[str, Any]]) -> Manifest:
-    inside: Manifest = {"podSelector": {}}
+def behind_gateway(gateways: Sequence[Mapping[str, Any]]) -> Manifest:
+    """The policy where the agent's own gateway leads devices to pods. `gateways` are network-policy peers
+    from where it sends.
+    """
+    return _policy([{"from": [_INSIDE, *gateways]}], _NOT_PUBLIC)
+
+
+def for_device(device: IPv4Address, manifests: Sequence[Manifest], tunnels: IPv4Network) -> Manifest:
+    """The policy where nodes lead devices to pods: this device alone may come in, to what the services lead
+    to. `tunnels` is the network of all devices.
+    """
+    ports = [
+        {"protocol": port["protocol"], "port": port.get("targetPort") or port["port"]}
+        for manifest in manifests
+        if manifest["kind"] == "Service"
+        for port in manifest["spec"].get("ports") or []
+    ]
+    rules: list[Manifest] = [{"from": [_INSIDE]}]
+    if ports:  # none would be all
+        rules.append({"from": [{"ipBlock": {"cidr": f"{device}/32"}}], "ports": ports})
+    private = any(tunnels.subnet_of(IPv4Network(block)) for block in _NOT_PUBLIC)
+    return _policy(rules, _NOT_PUBLIC if private else [*_NOT_PUBLIC, str(tunnels)])
+
+
+def _policy(ingress: Sequence[Manifest], not_public: Sequence[str]) -> Manifest:
     return {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [inside, *gateways]}],
+        "ingress": list(ingress),
         "egress": [
-            {"to": [inside]},
+            {"to": [_INSIDE]},
             {"to": _DNS, "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]},
             {
                 "to": [
-                    {"ipBlock": {"cidr": "0.0.0.0/0", "except": _NOT_PUBLIC}},
+                    {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(not_public)}},
                     {"ipBlock": {"cidr": "::/0", "except": _NOT_PUBLIC_6}},
                 ]
             },

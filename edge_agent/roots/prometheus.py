@@ -6,24 +6,19 @@ A query that fails leaves its value out: absent is not idle.
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import requests
 
-from edge_agent.sessions import read_body
+from edge_agent.promql import Server
 from edge_agent.wire import Resources
 
 _LOG = logging.getLogger(__name__)
 
-_HTTP_TIMEOUT = (2.0, 4.0)
 _ALL_SECONDS = 6.0
 """Then no further query is asked: a keepalive waits for the answers."""
-_MOST_BYTES = 1 << 20
 
 QUERIES: Mapping[str, str] = MappingProxyType(
     {
@@ -47,8 +42,7 @@ class Prometheus:
         clock: Callable[[], float],
         queries: Mapping[str, str] = QUERIES,
     ) -> None:
-        self._url = url.rstrip("/") + "/api/v1/query"
-        self._session = session
+        self._server = Server(url, session)
         self._clock = clock
         self._queries = queries
         self._failing: dict[str, str] = {}
@@ -59,7 +53,7 @@ class Prometheus:
         measured: dict[str, float] = {}
         for name, query in self._queries.items():
             try:
-                measured[name] = self._ask(query)
+                measured[name] = self._server.ask(query)[0][1]
             except requests.ConnectionError as error:  # also a connection that takes too long
                 self._tell(name, type(error).__name__)
                 break
@@ -72,36 +66,8 @@ class Prometheus:
                 break
         return Resources.of(measured)
 
-    def _ask(self, query: str) -> float:
-        with self._session.get(
-            self._url,
-            params={"query": query},
-            timeout=_HTTP_TIMEOUT,
-            allow_redirects=False,
-            stream=True,
-        ) as answer:
-            return _sample(answer.status_code, json.loads(read_body(answer, _MOST_BYTES)))
-
     def _tell(self, name: str, reason: str) -> None:
         """Log what fails, once for as long as it fails in the same way."""
         if self._failing.get(name) != reason:
             self._failing[name] = reason
             _LOG.warning("Prometheus does not say", extra={"value": name, "reason": reason})
-
-
-def _sample(status: int, answer: Any) -> float:
-    """The number in `{"data": {"result": [{"value": [time, "number"]}]}}`, or in a scalar's `result`, which
-    is such a pair itself. Raises `ValueError` where there is none, or none that is finite.
-    """
-    if status != 200:
-        said = answer.get("error") if isinstance(answer, dict) else None
-        raise ValueError(f"it answers {status}: {said or 'nothing more'}")
-    try:
-        result = answer["data"]["result"]
-        pair = result if answer["data"].get("resultType") == "scalar" else result[0]["value"]
-        value = float(pair[1])
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ValueError("the answer has no value") from error
-    if not math.isfinite(value):
-        raise ValueError("the answer is no finite number")
-    return value

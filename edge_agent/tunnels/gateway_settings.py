@@ -12,7 +12,9 @@ from typing import Any
 
 from edge_agent.errors import SettingsError
 from edge_agent.option_values import Address, parse_address, within
+from edge_agent.tunnels import kilo_settings
 from edge_agent.tunnels.firewall import Pace
+from edge_agent.tunnels.kilo_settings import KiloSettings
 
 DEFAULT_PORT = 51820
 """WireGuard's usual one."""
@@ -30,7 +32,8 @@ class GatewaySettings:
     of IPv6 only where the API listens on nothing else and there is no other.
     `port`: UDP, here. `network`: the tunnels' own; None: a /16 that follows from the cloudlet's UUID.
     `endpoint6`: the same gateway over IPv6, as `[2001:db8::7]:51820`. `pace`: what one device may do. `mtu`:
-    of the tunnels, in bytes.
+    of the tunnels, in bytes. `kilo`: what makes Kilo the gateway; then `network` is there, and `port`,
+    `pace` and `mtu` are Kilo's own affair.
     """
 
     endpoint: Address
@@ -39,6 +42,7 @@ class GatewaySettings:
     endpoint6: str | None = None
     pace: Pace = field(default_factory=Pace)
     mtu: int = MTU
+    kilo: KiloSettings | None = None
 
     @classmethod
     def from_arguments(
@@ -59,6 +63,12 @@ class GatewaySettings:
         network, endpoint6 = _network(arguments.tunnel_network), arguments.wireguard_endpoint6
         rate = within(arguments.device_rate, "--device-rate", _LEAST_RATE, _MOST_RATE, " packets a second")
         mtu = within(arguments.tunnel_mtu, "--tunnel-mtu", _LEAST_MTU, MTU, " bytes")
+        told = endpoint if arguments.wireguard_endpoint else None
+        kilo = KiloSettings.from_arguments(arguments, told, own_address)
+        if kilo and (rate != Pace().packets or mtu != MTU):
+            raise SettingsError(
+                "--device-rate, --tunnel-mtu: are for --gateway own; Kilo has its own settings"
+            )
         return cls(
             endpoint,
             port,
@@ -66,6 +76,7 @@ class GatewaySettings:
             _endpoint6(endpoint6, port) if endpoint6 else None,
             Pace(packets=int(rate)),
             int(mtu),
+            kilo,
         )
 
 
@@ -111,6 +122,7 @@ def add_options(group: argparse._ActionsContainer) -> None:
         help="packets a second that one device may send; more are dropped (default: %(default)s, some "
         "200 Mbit/s of full ones)",
     )
+    kilo_settings.add_options(group)
 
 
 def _endpoint(

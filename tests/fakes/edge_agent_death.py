@@ -61,6 +61,12 @@ class MortalRuntime(FakeRuntime):
         super().create(record)
         self._fuse.pass_by("after")
 
+    def address(self, record: Record, manifests: Sequence[Manifest]) -> Record:
+        self._fuse.pass_by("before")
+        given = super().address(record, manifests)
+        self._fuse.pass_by("after")
+        return given
+
     def apply(self, record: Record, manifests: Sequence[Manifest], limits: Limits) -> None:
         self._fuse.pass_by("before")
         if self._fuse.strikes("within"):

@@ -17,7 +17,7 @@ from edge_agent.deployments.live import Live
 from edge_agent.deployments.lives import Lives
 from edge_agent.deployments.room import Room
 from edge_agent.deployments.routes import Routes
-from edge_agent.deployments.site import Site
+from edge_agent.deployments.site import Entrance, Site
 from edge_agent.deployments.terms import Terms
 from edge_agent.deployments.upkeep import Upkeep
 from edge_agent.workers import Workers, attempt
@@ -43,7 +43,8 @@ class Clock:
 class Parts:
     """A whole agent but for its servers. Steps wait in `steps` for `work`; with `threads` they really run.
 
-    A real `runtime` and `clock`, or another `gateway`, may stand in for the fakes.
+    A real `runtime` and `clock`, or another `gateway`, may stand in for the fakes. With `addressing` the
+    runtime gives services their addresses.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Parts:
         gateway: Any = None,
         clock: Any = None,
         agent: uuid.UUID = AGENT,
+        addressing: bool = False,
     ) -> None:
         self.clock = clock or Clock()
         self.traffic: dict[str, Activity | None] = {}
@@ -85,8 +87,10 @@ class Parts:
             later,
             lambda: CREATED,
             room or Room(10_000, (terms or Terms({})).capacity),
+            self.runtime if addressing else None,
         )
-        self.site = Site(agent, "pittsburgh-1", b"g" * 31 + b"\0", "192.0.2.7:51820", plan)
+        entrance = Entrance(b"g" * 31 + b"\0", "192.0.2.7:51820", plan.gateway)
+        self.site = Site(agent, "pittsburgh-1", plan, lambda: entrance)
         self.deployments = Deployments(self.site, self.lifecycle, self.lives, self.leases, 40, terms=terms)
         self.upkeep = Upkeep(
             self.lifecycle,

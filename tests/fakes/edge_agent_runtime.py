@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from ipaddress import IPv4Address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 from uuid import UUID
 
 from edge_agent.deployments.records import Observed, Port, Record
@@ -13,6 +14,7 @@ from edge_agent.on_podman.pods import plan_pods
 from edge_agent.recipes.limits import Limits
 from edge_agent.recipes.manifests import WORKLOADS, Manifest, pod_template
 
+SERVICES = IPv4Network("10.96.0.0/24")
 GOOD_IMAGE = "localhost/sinfonia-helloworld:1"
 
 
@@ -49,7 +51,7 @@ class FakeRuntime:
     def records(self) -> list[Record]:
         self._check()
         with self.store.lock:
-            return [Record.read(notes) for agent, notes in self.store.records.values() if agent == self.agent]
+            return self._read(self.agent)
 
     def create(self, record: Record) -> None:
         self._check()
@@ -60,6 +62,17 @@ class FakeRuntime:
             self.store.records[record.home] = (self.agent, notes)
         if self.loses_answers:
             raise Unavailable("the answer got lost")
+
+    def address(self, record: Record, manifests: Sequence[Manifest]) -> Record:  # noqa: ARG002
+        self._check()
+        with self.store.lock:
+            if record.home not in self.store.records:
+                raise Unavailable("its record is gone")
+            used = {address for one in self._read() for address in (one.addresses or {}).values()}
+            free = (address for address in SERVICES if address not in used)
+            given = replace(record, addresses={name: next(free) for name in sorted(record.ports)})
+            self.store.records[record.home][1].update(given.notes())
+        return given
 
     def apply(self, record: Record, manifests: Sequence[Manifest], limits: Limits) -> None:
         self.gate.wait(10)
@@ -109,6 +122,10 @@ class FakeRuntime:
             mine = {home for home, (agent, _) in self.store.records.items() if agent == self.agent}
             for home in mine - {f"sinfonia-{name}" for name in kept}:
                 self.store.applied.pop(home, None)
+
+    def _read(self, agent: UUID | None = None) -> list[Record]:
+        there = self.store.records.values()
+        return [Record.read(notes) for whose, notes in there if agent in (None, whose)]
 
     def _observe(self, record: Record) -> Observed:
         if record.home in self.store.resting:

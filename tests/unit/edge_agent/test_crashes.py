@@ -25,8 +25,11 @@ MOST_CALLS = 200
 
 @dataclass
 class Cloudlet:
-    """What outlives agents: the runtime's store, and the gateway's peers."""
+    """What outlives agents: the runtime's store, and the gateway's peers. With `addressing` the runtime gives
+    services their addresses.
+    """
 
+    addressing: bool = False
     store: Store = field(default_factory=Store)
     gateway: FakeGateway | None = None
 
@@ -34,7 +37,13 @@ class Cloudlet:
         """The next agent, not started yet."""
         runtime = MortalRuntime(FakeRuntime(AGENT, self.store), fuse)
         self.gateway = MortalGateway(fuse, self.gateway)
-        return Parts(runtime=runtime, gateway=self.gateway, idle_seconds=IDLE, rest_seconds=REST)
+        return Parts(
+            runtime=runtime,
+            gateway=self.gateway,
+            idle_seconds=IDLE,
+            rest_seconds=REST,
+            addressing=self.addressing,
+        )
 
 
 def start(parts: Parts) -> None:
@@ -100,6 +109,8 @@ def check_sound(cloudlet: Cloudlet, parts: Parts) -> None:
     records = parts.runtime.records()
     assert len({(record.app, record.key) for record in records}) == len(records)
     assert len({record.block for record in records}) == len(records)
+    assert len({record.services[0].address for record in records}) == len(records)
+    assert {record.addresses is not None for record in records} <= {cloudlet.addressing}
     assert sorted(live.record.name for live in parts.lives.all()) == sorted(one.name for one in records)
     assert {live.phase for live in parts.lives.all()} <= {Phase.READY, Phase.RESTING}
     assert parts.gateway.allowed == {record.key: {record.device} for record in records}
@@ -127,18 +138,20 @@ def check_recovers(cloudlet: Cloudlet) -> None:
     assert (parts.gateway.allowed, parts.gateway.forwards) == ({}, {})
 
 
-def test_a_whole_life_makes_calls_of_every_kind() -> None:
+@pytest.mark.parametrize("addressing", [False, True])
+def test_a_whole_life_makes_calls_of_every_kind(addressing: bool) -> None:
     fuse = Fuse()
-    cloudlet = Cloudlet()
+    cloudlet = Cloudlet(addressing)
     assert live_through(cloudlet, fuse)
     assert 40 < fuse.calls < MOST_CALLS
     check_recovers(cloudlet)
 
 
+@pytest.mark.parametrize("addressing", [False, True])
 @pytest.mark.parametrize("when", ["before", "within", "after"])
-def test_a_death_at_any_call_is_made_good_by_the_next_start(when: When) -> None:
+def test_a_death_at_any_call_is_made_good_by_the_next_start(when: When, addressing: bool) -> None:
     for at in range(1, MOST_CALLS):
-        cloudlet = Cloudlet()
+        cloudlet = Cloudlet(addressing)
         ended = live_through(cloudlet, Fuse(at, when))
         check_recovers(cloudlet)
         if ended and at > 1 and when == "before":

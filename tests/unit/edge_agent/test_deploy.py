@@ -17,6 +17,7 @@ from edge_agent.errors import DeployFailed, NotFound, RecipeUnusable, Unavailabl
 from tests.fakes.edge_agent_backends import HELLOWORLD, Catalogue, backend, deployment, service
 from tests.fakes.edge_agent_parts import AGENT, Parts
 from tests.fakes.edge_agent_runtime import FakeRuntime, Store
+from tests.unit.edge_agent.test_records import RECORD
 
 KEY = bytes(range(32))
 OTHER = bytes(32)
@@ -630,3 +631,38 @@ def test_the_watching_thread_is_quick_while_something_is_awaited() -> None:
     stopping.start()
     assert paused() > 0.9, "woken without a reason"
     stopping.join()
+
+
+def test_addresses_that_the_runtime_gives_are_told() -> None:
+    parts = Parts(addressing=True)
+    described = parts.deployments.deploy(HELLOWORLD, KEY, 0)
+    assert [service.address for service in described.services or ()] == ["10.96.0.0"]
+    assert described.tunnel.allowed_ips == ("100.71.0.1/32", "10.96.0.0/32")
+    parts.settle()
+    (record,) = parts.runtime.records()
+    assert parts.deployments.zone(record.device) == (record.name, {"helloworld": IPv4Address("10.96.0.0")})
+    rested = Parts(addressing=True, runtime=parts.runtime)
+    rested.upkeep.restore()
+    assert rested.deployments.deploy(HELLOWORLD, KEY, 0).services == described.services
+
+
+def test_a_deployment_without_addresses_is_told_to_nobody_and_undone() -> None:
+    parts = Parts(addressing=True)
+    parts.runtime.create(replace(RECORD, addresses={}))
+    parts.upkeep.restore()
+    assert parts.deployments.zone(RECORD.device) is None
+    with pytest.raises(NotFound):
+        parts.deployments.follow(RECORD.device, 0)
+    parts.settle()
+    assert parts.runtime.records() == []
+
+
+@pytest.mark.parametrize("addressing", [False, True])
+def test_what_another_kind_of_gateway_left_is_removed(addressing: bool) -> None:
+    before = Parts(addressing=not addressing)
+    before.deployments.deploy(HELLOWORLD, KEY, 0)
+    after = Parts(addressing=addressing, runtime=before.runtime)
+    after.upkeep.restore()
+    after.settle()
+    assert after.runtime.records() == []
+    assert after.deployments.deploy(HELLOWORLD, KEY, 0).state == "Deploying"

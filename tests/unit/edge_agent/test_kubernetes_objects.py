@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.deployments.records import Record
 from edge_agent.on_kubernetes import events, namespaces
-from edge_agent.on_kubernetes.guards import gateway_peers, guards, limited
+from edge_agent.on_kubernetes.guards import behind_gateway, gateway_peers, guards, limited
 from edge_agent.on_kubernetes.placement import Placement
 from edge_agent.on_kubernetes.pod_status import (
     PATIENCE_SECONDS,
@@ -67,7 +67,7 @@ def test_a_namespace_is_the_record() -> None:
 
 def test_guards_stand_in_every_namespace() -> None:
     peers = gateway_peers(["192.0.2.7", "2001:db8::7"], "sinfonia-system")
-    found = {guard["kind"]: guard for guard in guards(peers, STANDARD)}
+    found = {guard["kind"]: guard for guard in guards(behind_gateway(peers), STANDARD)}
     assert set(found) == {"ServiceAccount", "ResourceQuota", "LimitRange", "NetworkPolicy"}
     assert found["ServiceAccount"]["automountServiceAccountToken"] is False
     policy = found["NetworkPolicy"]["spec"]
@@ -91,7 +91,7 @@ def test_guards_stand_in_every_namespace() -> None:
 
 
 def test_the_quota_is_what_the_deployment_may_use() -> None:
-    found = {guard["kind"]: guard["spec"] for guard in guards([], SMALL) if "spec" in guard}
+    found = {guard["kind"]: guard["spec"] for guard in guards(behind_gateway([]), SMALL) if "spec" in guard}
     hard = found["ResourceQuota"]["hard"]
     assert (hard["pods"], hard["limits.cpu"], hard["requests.cpu"]) == ("2", "500m", "500m")
     assert hard["limits.memory"] == str(256 << 20)

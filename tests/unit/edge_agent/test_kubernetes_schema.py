@@ -43,7 +43,7 @@ def made() -> list[dict[str, Any]]:
     app = guards.limited(backend().placed(RECORD.home), STANDARD)
     return [
         namespaces.namespace(RECORD, AGENT),
-        *guards.guards(PEERS, STANDARD),
+        *guards.guards(guards.behind_gateway(PEERS), STANDARD),
         namespaces.lease(RECORD, AGENT, 300, CREATED),
         events.event(RECORD, "Failed", "why", CREATED),
         *(PLACEMENT.place(namespaces.labelled(manifest, labels)) for manifest in app),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from hypothesis import given
@@ -47,6 +47,17 @@ def test_the_values_that_were_set_are_in_the_record() -> None:
     assert "sinfonia/values" not in RECORD.notes()
 
 
+def test_addresses_that_the_runtime_gave_are_in_the_record() -> None:
+    given = replace(RECORD, addresses={"web": IPv4Address("10.96.0.7")})
+    read = Record.read({**given.labels(AGENT), **given.notes()})
+    assert read == given
+    assert [(one.name, one.address) for one in read.services] == [("web", "10.96.0.7")]
+    young = replace(RECORD, addresses={})
+    assert Record.read({**young.labels(AGENT), **young.notes()}) == young
+    assert (young.unaddressed, young.services) == (True, ())
+    assert [one.unaddressed for one in (given, RECORD)] == [False, False]
+
+
 def test_labels_fit_kubernetes() -> None:
     assert all(len(value) <= 63 for value in RECORD.labels(AGENT).values())
 
@@ -72,6 +83,8 @@ def test_services_get_the_addresses_behind_the_device() -> None:
         ("sinfonia/services", "web:TCP"),
         ("sinfonia/services", ";".join(f"s{number}:TCP/1" for number in range(6))),
         ("sinfonia/version", None),
+        ("sinfonia/addresses", "web"),
+        ("sinfonia/addresses", "web=fd00::1"),
     ],
 )
 def test_damaged_records_are_known_as_such(note: str, value: str | None) -> None:
