@@ -19,6 +19,7 @@ from edge_agent.deployments.runtime import Runtime
 from edge_agent.deployments.site import Entrance
 from edge_agent.identity import Identity
 from edge_agent.machine import addresses_of_links, has_ipv6, own_addresses, own_installation
+from edge_agent.on_podman.disk import Disk
 from edge_agent.on_podman.image_stock import PodmanStock
 from edge_agent.on_podman.image_store import PodmanImages
 from edge_agent.on_podman.isolation import Isolation
@@ -112,7 +113,8 @@ def make_runtime(settings: Settings, identity: Identity) -> Runtime:
     sleep = threading.Event().wait
     if settings.runtime == "podman":
         program = Podman(identity.uuid, settings.podman_options, clock=time.monotonic, sleep=sleep)
-        return PodmanRuntime(identity.uuid, program, Isolation(identity.uuid))
+        disk = Disk(program, Workers(1).submit, time.monotonic)
+        return PodmanRuntime(identity.uuid, program, Isolation(identity.uuid), settings.state / "names", disk)
     from edge_agent.on_kubernetes.cluster import connect
 
     listened = {one.host for one in settings.serving.listen if not one.anywhere}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from edge_agent.deployments.records import DEPLOYMENT_LABEL
@@ -31,11 +32,12 @@ class Maker:
     def __init__(self, program: Podman) -> None:
         self._podman = program
 
-    def make(self, blueprint: Blueprint, network: str, labels: Mapping[str, str]) -> None:
-        """Make and start a pod of which nothing is there; raises `DeployFailed` or `Unavailable`."""
+    def make(self, blueprint: Blueprint, network: str, labels: Mapping[str, str], names: Path) -> None:
+        """Make and start a pod of which nothing is there, with `names` as its /etc/hosts; raises
+        `DeployFailed` or `Unavailable`.
+        """
         pod = blueprint.pod
         shared = "net,uts,ipc" + (",pid" if blueprint.shares_processes else "")
-        hosts = [f"--add-host={name}:{address}" for name, address in blueprint.hosts]
         try:
             for volume in blueprint.volumes:
                 self._podman.call("volume", "create", *written(labels), *volume.options, volume.name)
@@ -45,20 +47,26 @@ class Maker:
                     self._podman.call("volume", "import", volume.name, "-", text=volume.archive())
             self._podman.call(
                 *("pod", "create", "--name", pod.name, "--hostname", pod.hostname, "--share", shared),
-                *("--network", network, "--ip", str(blueprint.address), *hosts, *written(pod.labels)),
+                *("--network", network, "--ip", str(blueprint.address), *written(pod.labels)),
+                *(
+                    "--no-hosts",
+                    "--dns-search",
+                    ".",
+                ),  # the operator's names and domains are not guests' concern
             )
+            known = ("--volume", f"{names}:/etc/hosts:ro,z")
             for init in blueprint.inits:
-                self._before(init)
+                self._before(init, *known)
             for container in blueprint.containers:
-                self._container("create", container)
+                self._container("create", container, *known)
             self._podman.call("pod", "start", pod.name, timeout=_START_SECONDS)
         except PodmanError as error:
             raise DeployFailed(f"Podman can't start it: {error}") from error
 
-    def _before(self, init: ContainerPlan) -> None:
+    def _before(self, init: ContainerPlan, *more: str) -> None:
         """Run an init container to its end."""
         try:
-            self._container("run", init, "--rm", "--restart", "no")
+            self._container("run", init, "--rm", "--restart", "no", *more)
         except PodmanError as error:
             raise DeployFailed(f"The init container {init.name} failed: {error}") from error
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -24,8 +25,10 @@ from edge_agent.deployments.records import (
 )
 from edge_agent.errors import Conflict, DeployFailed, Unavailable
 from edge_agent.on_podman.blueprints import draw, pod_address, targets
+from edge_agent.on_podman.disk import STORAGE_LABEL, Disk
 from edge_agent.on_podman.isolation import Fence, Isolation
 from edge_agent.on_podman.making import Maker, statuses, written
+from edge_agent.on_podman.names_files import NamesFiles
 from edge_agent.on_podman.podman_program import Podman, PodmanError
 from edge_agent.on_podman.pods import INDEX_LABEL, RESTING_LABEL, SERVES_LABEL, read_serves
 from edge_agent.on_podman.watch import Watch
@@ -45,15 +48,25 @@ class _Home:
 
 
 class PodmanRuntime:
-    """The runtime port on Podman. Guests are kept apart by `isolation`; `watch` looks at them."""
+    """The runtime port on Podman. Guests are kept apart by `isolation`; `watch` looks at them, `disk` at what
+    they write; what they know of each other lies in `folder`.
+    """
 
     def __init__(
-        self, agent: UUID, program: Podman, isolation: Isolation, watch: Watch | None = None
+        self,
+        agent: UUID,
+        program: Podman,
+        isolation: Isolation,
+        folder: Path,
+        disk: Disk,
+        watch: Watch | None = None,
     ) -> None:
         self._agent = agent
         self._podman = program
         self._isolation = isolation
         self._watch = watch or Watch(program)
+        self._disk = disk
+        self._names = NamesFiles(folder)
         self._maker = Maker(program)
         self._alone = False
         self._resting: set[str] = set()
@@ -96,7 +109,8 @@ class PodmanRuntime:
         if home is None:
             raise DeployFailed("Its network is gone.")
         labels = record.labels(self._agent)
-        blueprints = draw(record, manifests, limits, labels, home.subnet)
+        noted = {**labels, STORAGE_LABEL: str(limits.storage_bytes)}
+        blueprints = draw(record, manifests, limits, noted, home.subnet)
         pods = {pod["Name"]: pod for pod in self._pods(record.name)}
         self._wake(record)
         offers = [(blueprint.address, blueprint.pod.serves) for blueprint in blueprints]
@@ -108,7 +122,7 @@ class PodmanRuntime:
             self._maker.remove_pods([pod] if pod is not None else [])
             if blueprint.volumes:
                 self._maker.remove_volumes(record.name, note=False, pod=blueprint.pod.name)
-            self._maker.make(blueprint, record.home, labels)
+            self._maker.make(blueprint, record.home, labels, self._names.write(record.name, blueprint))
         self._isolation.reflect({home.bridge})
 
     def observe(self, records: Sequence[Record]) -> Mapping[str, Observed]:
@@ -120,13 +134,18 @@ class PodmanRuntime:
         for pod in listed:
             pods.setdefault(pod["Labels"].get(DEPLOYMENT_LABEL, ""), []).append(pod)
         self._watch.keep({pod["Id"] for pod in listed})
+        self._disk.look(listed)
         return {
-            record.name: Observed("Resting")
-            if record.name in self._resting
-            else self._watch.look(record, homes[record.name].subnet, pods.get(record.name, []))
+            record.name: self._seen(record, homes[record.name].subnet, pods.get(record.name, []))
             for record in records
             if record.name in homes
         }
+
+    def _seen(self, record: Record, subnet: IPv4Network, pods: Sequence[Mapping[str, Any]]) -> Observed:
+        if record.name in self._resting:
+            return Observed("Resting")
+        excess = self._disk.excess(pods)
+        return Observed("Failed", excess) if excess else self._watch.look(record, subnet, pods)
 
     def rest(self, record: Record) -> None:
         """Remove the pods, and note it: by a volume, since a network's labels can't change."""
@@ -152,18 +171,21 @@ class PodmanRuntime:
     def delete(self, record: Record) -> None:
         """Remove pods, volumes, and at last the network; one that another agent made is left alone."""
         if record.home not in {network.get("name") for network in self._listed_networks()}:
+            self._names.remove(record.name)
             return
         try:
             self._maker.remove_pods(self._pods(record.name))
             self._maker.remove_volumes(record.name, note=True)
             self._podman.call("network", "rm", "--force", record.home)
             self._isolation.drop(record.name)
+            self._names.remove(record.name)
         except PodmanError as error:
             if "not found" not in str(error):
                 raise Unavailable(f"Podman can't remove {record.home}: {error}") from error
 
     def sweep(self, kept: Collection[str]) -> None:
-        """Remove pods of this agent that no record speaks of."""
+        """Remove pods of this agent that no record speaks of, and files."""
+        self._names.keep(kept)
         stray = [pod for pod in self._pods() if pod["Labels"].get(DEPLOYMENT_LABEL) not in kept]
         if stray:
             _LOG.warning("removing stray pods", extra={"count": len(stray)})

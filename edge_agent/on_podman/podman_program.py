@@ -79,11 +79,11 @@ class Podman:
         output: bytes = done.stdout + done.stderr if complaints else done.stdout
         return output
 
-    def listing(self, *arguments: str) -> list[dict[str, Any]]:
+    def listing(self, *arguments: str, timeout: float = QUICK_SECONDS) -> list[dict[str, Any]]:
         """The objects that a listing or an inspection prints as JSON."""
         options = () if "inspect" in arguments else ("--format", "json")
         try:
-            listing = json.loads(self.call(*arguments, *options) or b"[]")
+            listing = json.loads(self.call(*arguments, *options, timeout=timeout) or b"[]")
         except ValueError as error:
             raise Unavailable(f"podman {arguments[0]}: its listing is not JSON") from error
         return [item for item in listing or [] if isinstance(item, dict)]

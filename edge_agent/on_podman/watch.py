@@ -8,6 +8,7 @@ pace at which the agent looks, which is once in some seconds for what is ready.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -27,9 +28,11 @@ _LOG = logging.getLogger(__name__)
 
 _RESTARTS = 3
 _RESTARTS_UNSEEN = 12
-"""Where none of its ends was seen, so that nobody can say with which status."""
+"""Where none of its ends was seen: it may be up for longer each time."""
 _KILLED = 137
-"""The status of what was sent SIGKILL. Podman says who did it only where the kernel tells conmon."""
+"""The status of what was sent SIGKILL. `OOMKilled` says who did it where the kernel tells conmon; with
+cgroups v1 and runc it stays false.
+"""
 _PROBE_SECONDS = 3.0
 _LINES = 5
 _TEXT = 300
@@ -135,9 +138,20 @@ class Watch:
             return None  # not made yet, or just being removed
         for container, state in zip(containers, states, strict=False):
             ending = _ending(state)
+            if ending == _AGAIN:  # none of its ends was seen
+                ending += self._last_end(container)
             if ending:
                 return f"The container {container} {ending}.{self._last_lines(container)}"
         return None
+
+    def _last_end(self, container: str) -> str:
+        """With which status it ended last, as Podman's own log has it; empty where it keeps none."""
+        asked = (*("--stream=false", "--since", "10m", "--format", "json"), "--filter", "event=died")
+        try:
+            lines = self._podman.call("events", *asked, "--filter", f"container={container}").splitlines()
+            return f", last {_with_status(json.loads(lines[-1])['ContainerExitCode'], oom=False)}"
+        except (Unavailable, LookupError, TypeError, ValueError):
+            return ""
 
     def _last_lines(self, container: str) -> str:
         """The end of its log, for people: a guest's own words, so printable and short."""
@@ -152,6 +166,7 @@ class Watch:
         return f" Its last lines: {shown}" if shown else ""
 
 
+_AGAIN = "ends again and again"
 _KIND = {"start": "startup", "ready": "readiness"}
 
 
@@ -161,15 +176,18 @@ def _ending(state: Mapping[str, Any]) -> str | None:
     policy = ((state.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name")
     status, restarts = now.get("ExitCode"), state.get("RestartCount", 0)
     ended = now.get("Status") in ("exited", "stopped")
-    why = ""
-    if ended:
-        why = " (killed, most likely since it used more memory than it may)" if status == _KILLED else ""
-        why = f"with status {status}{why}"
+    why = _with_status(status, oom=bool(now.get("OOMKilled"))) if ended else ""
     if restarts >= (_RESTARTS if ended else _RESTARTS_UNSEEN):
-        return f"ends again and again{', last ' if why else ''}{why}"
+        return f"{_AGAIN}{', last ' if why else ''}{why}"
     if ended and (policy == "no" or (policy == "on-failure" and status == 0)):
         return f"has ended {why}"
     return None
+
+
+def _with_status(status: Any, *, oom: bool) -> str:
+    sure = "" if oom else "most likely "
+    killed = f" (killed, {sure}since it used more memory than it may)" if oom or status == _KILLED else ""
+    return f"with status {status}{killed}"
 
 
 def _number(pod: Mapping[str, Any], label: str, other: int) -> int:

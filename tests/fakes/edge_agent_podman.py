@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.deployments.records import Observed, Record
+from edge_agent.on_podman.disk import Disk
 from edge_agent.on_podman.isolation import Isolation
 from edge_agent.on_podman.podman import PodmanRuntime
 from edge_agent.on_podman.podman_program import Podman
 from edge_agent.on_podman.watch import Watch
-from edge_agent.recipes.limits import STANDARD
+from edge_agent.recipes.limits import STANDARD, Limits
 from edge_agent.recipes.manifests import Backend
+from edge_agent.workers import Workers
 from tests.lab import images, podman
 from tests.lab.machine import Machine, Network, poll
 from tests.unit.edge_agent.test_records import RECORD
@@ -35,6 +37,7 @@ class PodmanHost:
     def __init__(self, machine: Machine, folder: Path) -> None:
         self.machine = machine
         self.environment = podman.environment(folder)
+        self.names = folder / "names"
         stores = {"root": str(folder / "root"), "runroot": "/run/containers"}
         images.load_helloworld(machine, stores, self.environment)
         self.options = [word for name, value in stores.items() for word in (f"--{name}", value)]
@@ -50,7 +53,9 @@ class PodmanHost:
         clocks: dict[str, Any] = {"clock": time.monotonic, "sleep": time.sleep}  # noqa: TID251 - arguments
         program = Podman(agent, self.options, run=run or self.run, **clocks)
         watch = Watch(program, self.connects, self.fetches)
-        return PodmanRuntime(agent, program, Isolation(agent, run or self.run), watch)
+        disk = Disk(program, Workers(1).submit, time.monotonic, look_seconds=0.5)
+        isolation = Isolation(agent, run or self.run)
+        return PodmanRuntime(agent, program, isolation, self.names / str(agent), disk, watch)
 
     @contextmanager
     def own_runtime(self, agent: uuid.UUID | None = None) -> Iterator[PodmanRuntime]:
@@ -86,6 +91,7 @@ class PodmanHost:
         found = self.podman("network", "ls", "--filter", "label=sinfonia/agent", "-q").split()
         found += self.podman("pod", "ps", "-q").split() + self.podman("ps", "--all", "-q").split()
         tables = self.machine.run("nft", "list", "tables").stdout.split()
+        found += [path.name for path in self.names.glob("*/*")]
         return found + self.podman("volume", "ls", "-q").split() + [one for one in tables if "pods" in one]
 
 
@@ -126,10 +132,12 @@ def guest_site() -> Iterator[GuestSite]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def started(runtime: PodmanRuntime, chosen: Backend, name: str = "guest") -> Record:
+def started(
+    runtime: PodmanRuntime, chosen: Backend, name: str = "guest", limits: Limits = STANDARD
+) -> Record:
     record = planned(chosen, name)
     runtime.create(record)
-    runtime.apply(record, chosen.placed(record.home), STANDARD)
+    runtime.apply(record, chosen.placed(record.home), limits)
     return record
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -129,6 +130,46 @@ def test_volumes_are_bounded_and_handed_on_and_privileges_are_few(
         "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}",
     )
     assert inspected.split() == [str(32 * MEBIBYTE), "500000000", "512"]
+
+
+@needs(*NEEDS)
+def test_guests_hear_nothing_of_the_operators_names(site: GuestSite, runtime: PodmanRuntime) -> None:
+    host, machine = site.host, site.host.machine
+    hosts, resolv = site.folder / "operators-hosts", site.folder / "operators-resolv"
+    hosts.write_text("127.0.0.1 localhost\n192.168.1.20 safe.corp.example\n")
+    resolv.write_text("nameserver 192.0.2.53\nsearch corp.example\n")
+    for file, place in ((hosts, "/etc/hosts"), (resolv, "/etc/resolv.conf")):
+        machine.run("mount", "--bind", str(file), place)
+    try:
+        web = with_pod(deployment(), hostAliases=[{"ip": "192.0.2.9", "hostnames": ["friend"]}])
+        init = {"name": "i", "image": web["spec"]["template"]["spec"]["containers"][0]["image"]}
+        init |= {"command": [*SHELL, "/bin/busybox grep -q corp /etc/hosts && exit 3; exit 0"]}
+        record = started(runtime, backend(service(), with_pod(web, initContainers=[init])))
+        assert settled(runtime, record).state == "Ready"
+        known = host.inside("guest-web", "/bin/busybox cat /etc/hosts /etc/resolv.conf")
+    finally:
+        for place in ("/etc/hosts", "/etc/resolv.conf"):
+            machine.run("umount", place)
+    assert "corp.example" not in known
+    assert "host.containers.internal" not in known
+    for name in ("localhost", "helloworld", "friend"):
+        assert named(host, "guest-web", name)
+    assert "Read-only" in host.inside("guest-web", "echo x > /etc/hosts")
+
+
+@needs(*NEEDS)
+def test_a_guest_that_fills_the_disk_is_ended(site: GuestSite, runtime: PodmanRuntime) -> None:
+    root = deployment(securityContext={"runAsUser": 0})
+    small = replace(STANDARD, storage_bytes=4 * MEBIBYTE)
+    record = started(runtime, backend(service(), root), limits=small)
+    assert settled(runtime, record).state == "Ready"
+    write = "/bin/busybox dd if=/dev/zero of=/file bs=1M count="
+    assert "3+0 records out" in site.host.inside("guest-web", f"{write}3")
+    assert poll(lambda: runtime._disk._written and runtime.observe([record]), 30, 0.1)
+    assert runtime.observe([record])["guest"].state == "Ready"
+    site.host.inside("guest-web", f"{write}6")
+    assert poll(lambda: runtime.observe([record])["guest"].state == "Failed", 30, 0.1)
+    assert "6 MiB onto the disk; its limit is 4 MiB" in runtime.observe([record])["guest"].reason
 
 
 @needs(*NEEDS)

@@ -21,12 +21,14 @@ import pytest
 from edge_agent.deployments.records import Observed, Order, Record, deployment_name
 from edge_agent.deployments.runtime import Runtime
 from edge_agent.errors import Conflict, DeployFailed
+from edge_agent.on_podman.disk import Disk
 from edge_agent.on_podman.isolation import Isolation
 from edge_agent.on_podman.podman import PodmanRuntime
 from edge_agent.on_podman.podman_program import Podman
 from edge_agent.on_podman.watch import Watch
 from edge_agent.recipes.limits import STANDARD
 from edge_agent.recipes.manifests import Backend
+from edge_agent.workers import Workers
 from tests.fakes.edge_agent_backends import HELLOWORLD, backend, deployment, service
 from tests.fakes.edge_agent_runtime import FakeRuntime, Store
 from tests.lab import cluster, images, podman
@@ -75,7 +77,9 @@ def podman_place() -> Iterator[Place]:
         def make(agent: uuid.UUID) -> Runtime:
             clocks: dict[str, Any] = {"clock": time.monotonic, "sleep": time.sleep}  # noqa: TID251 - the adapter's argument
             program = Podman(agent, options, run=run, **clocks)
-            return PodmanRuntime(agent, program, Isolation(agent, run), Watch(program, connects, fetches))
+            disk = Disk(program, Workers(1).submit, time.monotonic)
+            watch = Watch(program, connects, fetches)
+            return PodmanRuntime(agent, program, Isolation(agent, run), folder / str(agent), disk, watch)
 
         yield Place(make, fetch)
     podman.sweep_cgroups(kept)

@@ -17,6 +17,7 @@ import pytest
 from edge_agent import logs
 from edge_agent.errors import Conflict, DeployFailed, SettingsError, Unavailable
 from edge_agent.nearby.advertise import Advertiser
+from edge_agent.on_podman.disk import Disk
 from edge_agent.on_podman.host_network import given_resolvers
 from edge_agent.on_podman.isolation import Isolation
 from edge_agent.on_podman.podman import PodmanRuntime
@@ -33,7 +34,8 @@ def podman(status: int = 0, out: bytes = b"", err: bytes = b"") -> PodmanRuntime
         return subprocess.CompletedProcess(arguments, status, out, err)
 
     program = Podman(AGENT, [], clock=time.monotonic, sleep=print, run=run)
-    return PodmanRuntime(AGENT, program, Isolation(AGENT, run))
+    disk = Disk(program, lambda job: job(), time.monotonic)
+    return PodmanRuntime(AGENT, program, Isolation(AGENT, run), Path("/nonexistent"), disk)
 
 
 def test_podmans_errors() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_agent.errors import DeployFailed
+from edge_agent.errors import DeployFailed, Unavailable
 from edge_agent.on_podman.blueprints import Blueprint, draw, targets
+from edge_agent.on_podman.names_files import NamesFiles, text
 from edge_agent.on_podman.pods import read_serves, write_serves
 from edge_agent.recipes.limits import STANDARD, Limits
 from tests.fakes.edge_agent_backends import backend, deployment, service
@@ -200,3 +202,27 @@ def test_serves_are_read_as_they_are_written() -> None:
     serves = {("a", "TCP", 80): 8080, ("b", "UDP", 53): 53}
     assert read_serves(write_serves(serves)) == serves
     assert read_serves("") == {}
+
+
+def test_a_pods_names_are_its_deployments_alone() -> None:
+    (plan,) = blueprints(service(), with_pod(deployment(), hostname="web"))
+    lines = [line.split("\t") for line in text(plan).splitlines()]
+    assert lines[:3] == [["127.0.0.1", "localhost"], ["::1", "localhost"], ["10.89.3.10", "web"]]
+    assert {name.split(".")[0] for _, name in lines[3:]} == {"helloworld"}
+
+
+def test_files_with_names_stay_as_long_as_their_deployments(tmp_path: Path) -> None:
+    (plan,) = blueprints(service(), deployment())
+    files = NamesFiles(tmp_path / "names")
+    files.keep([])
+    kept, lost = files.write("hello-1", plan), files.write("hello-2", plan)
+    files.keep(["hello-1"])
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == (text(plan), 0o644)
+    assert not lost.exists()
+    files.remove("hello-1")
+    files.remove("hello-1")
+    assert list((tmp_path / "names").iterdir()) == []
+    (tmp_path / "names").rmdir()
+    (tmp_path / "names").write_text("in the way")
+    with pytest.raises(Unavailable, match="can't be written"):
+        files.write("hello-1", plan)
