@@ -26,12 +26,13 @@ _PATIENCE_SECONDS = 1.0  # with others once one is done; or as long again as tha
 _LOOK_SECONDS = 0.02
 _LATE = "too slow to be measured in time"
 _TRANSFER_SECONDS = 0.2  # less is not worth beginning with
+_OPENING_SHARE = 0.5  # of the time; a way that is not begun by then is not opened
 
 Work = Callable[[Trial], Measured]
 
 
 class Measuring:
-    """Targets that are tried for so many seconds, once the ways to them are open."""
+    """Targets that are tried for so many seconds, the opening of the ways to them included."""
 
     def __init__(
         self, targets: Sequence[Target], ways: SideBySide, means: Means, report: Reporter, seconds: float
@@ -39,27 +40,28 @@ class Measuring:
         self._means = means
         self._app_uuid = targets[0].app_uuid
         self._trials: list[Trial] = []
-        self._failed: list[Measured] = []
+        self._rest: list[Measured] = []
+        began = means.clock()
+        self._deadline = began + seconds
+        to_open = began + _OPENING_SHARE * seconds
         with report.phase("tunnel", f"to {len(targets)} cloudlets"):
-            began = means.clock()
             for target in targets:
-                if self._trials and means.clock() - began > seconds:
-                    self._failed.append(Measured(target, error=_LATE))
+                if self._trials and means.clock() >= to_open:
+                    self._rest.append(Measured(target))
                     continue
                 try:
                     self._trials.append(ways.trial(target))
                 except TunnelError as error:
-                    self._failed.append(Measured(target, error=str(error).rstrip(".")))
-
+                    self._rest.append(Measured(target, error=str(error).rstrip(".")))
         # That this device is slow to open them is none of the targets' doing.
-        self._deadline = means.clock() + seconds
+        self._fair = means.clock() <= to_open
         for trial in self._trials:
             trial.deadline = self._deadline
 
     def by_test(self, test: Test) -> list[Measured]:
         """The order that the app's own test finds, the best first."""
         tried = self._together(self._trials, lambda trial: trial.run(test), patient=True)
-        return ranked(tried + self._failed)
+        return ranked(tried + self._rest)
 
     def by_speed(self, weigh: float) -> list[Measured]:
         """The order of their round trips, the best first; the root is told, and it is kept."""
@@ -70,7 +72,7 @@ class Measuring:
         measured = self._with_throughput(measured, all_of_them=bool(weigh))
         memory.keep(measured)
         _tell(measured)
-        return ranked([_with(one, before) for one in measured + self._failed], weigh)
+        return ranked([_with(one, before) for one in measured + self._rest], weigh)
 
     def _with_throughput(self, measured: list[Measured], *, all_of_them: bool) -> list[Measured]:
         """The same, with throughput for those where it can make a difference."""
@@ -111,7 +113,11 @@ class Measuring:
                     best = min(best, one.rtt_ms)
                     now = clock()
                     until = min(until, now + max(_PATIENCE_SECONDS, now - began))
-        return [results.get(id(trial.target)) or trial.so_far(_LATE) for trial in trials]
+        return [self._judged(results.get(id(trial.target)) or trial.so_far(_LATE)) for trial in trials]
+
+    def _judged(self, measured: Measured) -> Measured:
+        """Who had no fair time to answer is not thought worse of than who was not tried."""
+        return measured if self._fair or measured.usable else Measured(measured.target)
 
 
 def _start(trial: Trial, work: Work, done: queue.SimpleQueue[Measured]) -> None:

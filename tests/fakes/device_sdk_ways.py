@@ -164,7 +164,11 @@ class FakeWay:
 
 
 class FakeWays:
-    """A sandbox whose ways are those to `gateways`, by the last number of their endpoints' addresses."""
+    """A sandbox whose ways are those to `gateways`, by the last number of their endpoints' addresses; each
+    takes `opening_seconds`.
+    """
+
+    opening_seconds = 0.0
 
     def __init__(self, gateways: Mapping[int, FakeGateway], broken: Mapping[int, Exception] | None = None):
         self.gateways, self.broken = gateways, broken or {}
@@ -191,6 +195,7 @@ class FakeWays:
             raise self.broken[number]
         if self.closed:
             raise TunnelError("The tunnel is closed.")
+        threading.Event().wait(self.opening_seconds)
         self.ways.append(FakeWay(self.gateways[number], plan))
         return self.ways[-1]
 

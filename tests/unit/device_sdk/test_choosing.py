@@ -114,6 +114,24 @@ def test_who_is_late_loses_and_costs_little(place: Place, bad: dict[str, Any]) -
     assert chosen.measured[1].error is not None
 
 
+def test_a_device_that_is_slow_to_open_tunnels_measures_those_that_it_has(place: Place) -> None:
+    place.start(FakeGateway(0.2), FakeGateway(0.01), FakeGateway())
+    place.ways.opening_seconds = 0.8
+    began = time.monotonic()
+    chosen = place.choose(timeout=3.0)
+    assert time.monotonic() - began < 8
+    assert chosen.target is place.targets[1]
+    assert [one.method for one in chosen.measured][-1] == "none"
+
+
+def test_where_opening_takes_all_the_time_the_order_given_stands(place: Place) -> None:
+    place.start(FakeGateway(0.05), FakeGateway(), FakeGateway())
+    place.ways.opening_seconds = 0.5
+    chosen = place.choose(timeout=0.4)
+    assert chosen.target is place.targets[0]
+    assert [(one.method, one.error) for one in chosen.measured] == [("none", None)] * 3
+
+
 def test_a_greeting_that_was_lost_is_said_again(place: Place) -> None:
     place.start(FakeGateway(0.1), FakeGateway(0.01, greetings=2))
     assert place.choose(timeout=20).target is place.targets[1]
