@@ -60,7 +60,8 @@ class Cloudlet:
         command = [sys.executable, "-m", "edge_agent", "run", "--runtime", "kubernetes", "--root", _NOBODY]
         command += ["--kubeconfig", os.environ["SINFONIA_TEST_KUBECONFIG"], "--recipes", str(RECIPES)]
         command += ["--state", str(self.folder / "state"), "--listen", self.url.removeprefix("http://")]
-        command += ["--wireguard-port", str(self._udp), "--wireguard-endpoint", "127.0.0.1"]
+        if "--gateway" not in self._options:
+            command += ["--wireguard-port", str(self._udp), "--wireguard-endpoint", "127.0.0.1"]
         command += ["--metrics", self.metrics]
         with self.log.open("ab") as sink:
             self._process = subprocess.Popen(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Any
 
 import pytest
 
-from edge_agent.on_kubernetes.guards import gateway_peers, guards
-from edge_agent.recipes.limits import STANDARD
+from edge_agent.on_kubernetes.guards import behind_gateway, for_device, gateway_peers
 from tests.lab.node import server
 from tests.lab.policies import Fence, Pod, Way, fences, ruleset, selects
 
@@ -203,11 +202,10 @@ def test_the_rules_that_are_written():
     assert "jump arriving0" not in text, "ingress is not selected"
 
 
-def test_the_projects_guards():
-    """A guest reaches its own namespace and public addresses; the gateway and its own namespace reach it."""
-    made = guards(gateway_peers(["192.0.2.7"], None), STANDARD)
-    (spec,) = [one["spec"] for one in made if one["kind"] == "NetworkPolicy"]
-    found = fences([{"metadata": {"namespace": "default"}, "spec": spec}], NAMESPACES, PODS)
+def test_what_guards_a_guest_behind_the_gateway():
+    """It reaches its own namespace and public addresses; its own namespace and the gateway reach it."""
+    spec = behind_gateway(gateway_peers(["192.0.2.7"], None))
+    found = fences([policy(**spec)], NAMESPACES, PODS)
     assert lets(found, DB, FRONT)
     assert lets(found, "192.0.2.7", DB)
     assert lets(found, DB, AWAY)
@@ -215,6 +213,18 @@ def test_the_projects_guards():
         assert not lets(found, DB, private)
     assert not lets(found, CLIENT, DB)
     assert not lets(found, AWAY, DB)
+
+
+def test_what_guards_a_guest_that_nodes_lead_devices_to():
+    """The one device comes in, at what the service leads to, and is not reached from inside."""
+    service = {"kind": "Service", "spec": {"ports": [{"protocol": "TCP", "port": 80, "targetPort": "web"}]}}
+    spec = for_device(IPv4Address("203.0.113.9"), [service], IPv4Network("203.0.113.0/24"))
+    found = fences([policy(**spec)], NAMESPACES, PODS)
+    assert lets(found, "203.0.113.9", DB, 8080)
+    assert not lets(found, "203.0.113.9", DB, 80)
+    assert not lets(found, "203.0.113.17", DB, 8080)
+    assert not lets(found, DB, "203.0.113.9")
+    assert lets(found, DB, AWAY)
 
 
 @pytest.mark.parametrize(
