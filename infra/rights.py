@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from edge_agent.on_kubernetes.rights import RIGHTS, Right
+from edge_agent.on_kubernetes.rights import KILO_RIGHTS, RIGHTS, Right
 
 
 def rules(rights: Iterable[Right]) -> list[dict[str, Any]]:
@@ -22,9 +22,14 @@ def rules(rights: Iterable[Right]) -> list[dict[str, Any]]:
 def text() -> str:
     """The chart's file, with the reason above each rule."""
     lines = ["# Written by `python -m infra.rights` from edge_agent/on_kubernetes/rights.py."]
-    for key, scope in (("everywhere", "everywhere"), ("ownNamespace", "own namespace")):
+    roles = {
+        "everywhere": [one for one in RIGHTS if one.scope == "everywhere"],
+        "kilo": KILO_RIGHTS,
+        "ownNamespace": [one for one in RIGHTS if one.scope == "own namespace"],
+    }
+    for key, rights in roles.items():
         lines.append(f"{key}:")
-        for right in (one for one in RIGHTS if one.scope == scope):
+        for right in rights:
             verbs = ", ".join(right.verbs)
             lines += [
                 f"  # {right.why}",

@@ -7,16 +7,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID
 
-from edge_agent.checking import cluster, findings, machine, network
+from edge_agent.checking import cluster, findings, kilo, machine, network
 from edge_agent.checking.findings import Check, Finding
+from edge_agent.deployments.site import Entrance
 from edge_agent.drain import runs
 from edge_agent.errors import SettingsError
+from edge_agent.identity import public_key_in, uuid_of
 from edge_agent.on_kubernetes.api import Api, context_namespace, open_api
 from edge_agent.on_kubernetes.cluster import own_namespace
+from edge_agent.on_kubernetes.kilo import KiloGateway
+from edge_agent.on_kubernetes.rights import KILO_RIGHTS, RIGHTS
 from edge_agent.recipes.charts import Helm, find_helm
 from edge_agent.recipes.recipes import Recipes
 from edge_agent.recipes.repositories import Downloads, open_repository
@@ -24,7 +29,9 @@ from edge_agent.roots.prometheus import Prometheus
 from edge_agent.sessions import make_session
 from edge_agent.settings import Settings
 from edge_agent.tunnels.gateway_settings import GatewaySettings
+from edge_agent.tunnels.kilo_settings import KiloSettings
 
+_OfCluster = Callable[[Api], Iterable[Finding]]
 _NOBODY = {"uuid": str(UUID(int=0)), "name": "check"}
 
 
@@ -101,14 +108,42 @@ def _runtime(settings: Settings) -> Iterator[tuple[str, Check]]:
 
     answers: list[bool] = []
 
-    def then(check: Callable[[Api], Iterable[Finding]]) -> Check:
+    def then(check: _OfCluster) -> Check:
         return lambda: check(api()) if answers else ()  # one line says that the server is away
 
     yield "cluster: server", server
-    yield "cluster: rights", then(lambda api: cluster.rights(api, own))
+    table = (*RIGHTS, *(KILO_RIGHTS if settings.gateway.kilo else ()))
+    yield "cluster: rights", then(lambda api: cluster.rights(api, own, table))
     yield "cluster: nodes", then(lambda api: cluster.nodes(api, settings.placement))
     for check in (cluster.more_than_needed, cluster.network_policy, cluster.names):
         yield f"cluster: {check.__name__.replace('_', ' ')}", then(check)
+    given, network = settings.gateway.kilo, settings.gateway.network
+    if given and network:
+        yield from _kilo(given, network, settings.state, then)
+
+
+def _kilo(
+    given: KiloSettings, network: IPv4Network, state: Path, then: Callable[[_OfCluster], Check]
+) -> Iterator[tuple[str, Check]]:
+    agent = _agent(state)
+
+    def look(api: Api) -> Entrance:
+        gateway = KiloGateway(agent or UUID(int=0), api, given, None, time.monotonic)
+        gateway.up()
+        return gateway.entrance()
+
+    yield "Kilo: Peers", then(lambda api: kilo.peers(api, str(agent), network))
+    yield "Kilo: entrance", then(lambda api: kilo.entrance(lambda: look(api)))
+    yield "Kilo: addresses", then(lambda api: kilo.pods(api, network))
+    yield "Kilo: masquerading", then(lambda api: kilo.masquerading(api, network))
+
+
+def _agent(state: Path) -> UUID | None:
+    """The UUID of the agent of this state folder, None for one that never ran."""
+    try:
+        return uuid_of(public_key_in(state))
+    except (OSError, SettingsError):
+        return None
 
 
 def _recipes(settings: Settings, helm: str | None) -> Iterator[tuple[str, Check]]:

@@ -68,7 +68,7 @@ class _Found:
 
     def takes(self, key: bytes, addresses: frozenset[IPv4Address]) -> bool:
         """Whether it has this key, or one of the addresses; a default route is everybody's."""
-        networks = [network for network in map(_network, self.blocks) if network and network.prefixlen]
+        networks = [network for network in map(read_network, self.blocks) if network and network.prefixlen]
         return self.key == key or any(address in network for network in networks for address in addresses)
 
 
@@ -289,6 +289,14 @@ def cluster_address(service: Object) -> IPv4Address | None:
     return None
 
 
+def read_network(text: str) -> IPv4Network | None:
+    """One of a Peer's `allowedIPs`; None for what is of IPv6, or none, and what Kilo passes over."""
+    try:
+        return IPv4Network(text, strict=False)
+    except ValueError:
+        return None
+
+
 def _usable(nodes: Sequence[Object], told: str | None) -> Iterator[tuple[bool, str, bytes, str]]:
     """Whether it leads, its name, key and endpoint, of each node that has both."""
     for node in nodes:
@@ -322,13 +330,6 @@ def _key(text: Any) -> bytes | None:
     try:
         return parse_application_key(str(text))
     except InvalidRequest:
-        return None
-
-
-def _network(text: str) -> IPv4Network | None:
-    try:
-        return IPv4Network(text, strict=False)
-    except ValueError:
         return None
 
 

@@ -1,6 +1,6 @@
 """What the agent may do in a cluster: exactly the calls of this room, and why each is needed.
 
-The Helm chart's ClusterRole and Role are held to this table by a test, and `sinfonia-agent check` asks the
+The Helm chart's ClusterRole and Role are held to these tables by a test, and `sinfonia-agent check` asks the
 cluster for each. Kubernetes can't confine a right on namespaces, or on what is in them, to those with a
 label: rights that are `Everywhere` hold in every namespace, so that whoever has the agent's token has much.
 Sending by server-side apply takes `create` and `patch`.
@@ -59,3 +59,13 @@ RIGHTS = (
         "own namespace",
     ),
 )
+
+KILO_RIGHTS = (
+    Right(
+        "peers",
+        "kilo.squat.ai",
+        ("list", "create", "patch", "delete"),
+        "a tunnel for each device, where Kilo is the gateway",
+    ),
+)
+"""What `--gateway kilo` takes besides."""

@@ -14,8 +14,11 @@ import yaml
 
 from edge_agent.arguments import make_parser, parse
 from edge_agent.deployments.terms import Share
-from edge_agent.on_kubernetes.rights import RIGHTS
+from edge_agent.on_kubernetes.rights import KILO_RIGHTS, RIGHTS
+from edge_agent.option_values import Address
 from edge_agent.roots.root_terms import read_root
+from edge_agent.settings import Settings
+from edge_agent.tunnels.kilo_settings import KiloSettings
 from infra import rights
 from tests.lab import cluster
 from tests.lab.needs import needs
@@ -23,6 +26,14 @@ from tests.lab.needs import needs
 CHART = cluster.CHART
 HELM4 = str(cluster.PROJECT / ".cache" / "helm4" / "helm")
 METRICS = cluster.PROJECT / "edge_agent" / "serving" / "metrics.py"
+KILO = (
+    "--set",
+    "gateway.kind=kilo",
+    "--set",
+    "gateway.kilo.network=100.71.0.0/16",
+    "--set",
+    "gateway.endpoint=",
+)
 VAP = ("--api-versions", "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy")
 
 
@@ -140,6 +151,9 @@ def test_the_operators_settings_are_options_of_the_agent(capsys):
         (("--set", "gateway.endpoint=192.0.2.7", "--set", "gateway.expose=magic"), "expose"),
         (("--set", "gateway.endpoint=192.0.2.7", "--set", "config.state=/x"), "config"),
         (("--set", "gateway.endpoint=192.0.2.7", "--set", "typo=1"), "typo"),
+        (("--set", "gateway.kind=kilo"), "gateway.kilo.network"),
+        (("--set", "gateway.kind=magic", "--set", "gateway.endpoint=192.0.2.7"), "kind"),
+        ((*KILO, "--set", "gateway.kilo.network=100.71.0.0"), "network"),
         (("--set", "gateway.endpoint=192.0.2.7", "--set", "image.digest=sha256:12"), "digest"),
     ],
 )
@@ -179,6 +193,43 @@ def test_where_the_cluster_can_the_account_is_held_to_deployments():
     ]
 
 
+@needs("helm")
+def test_with_kilo_it_makes_no_tunnels_of_its_own(tmp_path):
+    made = rendered(*KILO, *VAP)
+    everywhere = [one for one in RIGHTS if one.scope == "everywhere"]
+    assert made["ClusterRole/edge-cloudlet"]["rules"] == rights.rules([*everywhere, *KILO_RIGHTS])
+    assert "peers" not in json.dumps(rendered(*VAP)), "rights are given where they are needed"
+    policy = made["ValidatingAdmissionPolicy/edge-cloudlet"]["spec"]["validations"][-1]
+    assert "kilo.squat.ai" in policy["expression"]
+    assert "Service/cloudlet-gateway" not in made
+    spec = made["Deployment/cloudlet"]["spec"]["template"]["spec"]
+    assert not [volume for volume in spec["volumes"] if "hostPath" in volume]
+    targets = {
+        port["name"]: (port["containerPort"], port.get("protocol")) for port in spec["containers"][0]["ports"]
+    }
+    service = made["Service/cloudlet-tunnels"]["spec"]["ports"]
+    led = {(port["protocol"], port["port"]): targets[port["targetPort"]] for port in service}
+    assert led == {("TCP", 80): (7080, None), ("UDP", 53): (7053, "UDP"), ("TCP", 53): (7053, None)}
+    inside = made["NetworkPolicy/cloudlet"]["spec"]["ingress"][0]
+    assert inside["from"] == [{"ipBlock": {"cidr": "100.71.0.0/16"}}]
+    assert {(port["protocol"], port["port"]) for port in inside["ports"]} == {
+        ("TCP", 7080),
+        ("UDP", 7053),
+        ("TCP", 7053),
+    }
+
+
+@needs("helm")
+def test_with_kilo_the_agent_takes_what_the_chart_says(tmp_path):
+    file = tmp_path / "agent.yaml"
+    more = ("config.root={http://root.example}", "config.recipes=r", "config.max-age=3600")
+    options = [*KILO, "--set", "gateway.kilo.node=edge-1", *(word for one in more for word in ("--set", one))]
+    file.write_text(yaml.safe_dump(config(*options)))
+    settings = Settings.from_arguments(parse(["run", "--config", str(file)]), lambda: "10.1.0.9")
+    status, names = Address("10.1.0.9", 7080), Address("10.1.0.9", 7053)
+    assert settings.gateway.kilo == KiloSettings("edge", "cloudlet-tunnels", status, names, "edge-1")
+
+
 def names_in(text: str) -> set[str]:
     return {
         re.sub(r"_(bucket|sum|count|total)$", "", name) for name in re.findall(r"sinfonia_agent_\w+", text)
@@ -214,15 +265,17 @@ EVERYTHING = ("gateway.forwarding=init", "recipes.configMap=mine", "invitationSe
 
 
 @needs("helm", "helm4")
-def test_both_helms_render_the_same():
-    options = [word for option in EVERYTHING for word in ("--set", option)] + list(VAP)
+@pytest.mark.parametrize("more", [(), KILO], ids=["own", "kilo"])
+def test_both_helms_render_the_same(more):
+    options = [*(word for option in EVERYTHING for word in ("--set", option)), *VAP, *more]
     one, other = (cluster.render("edge", *options, program=program) for program in (None, HELM4))
     assert one == other
 
 
 @needs("helm")
 @pytest.mark.parametrize("version", ["1.31", "1.37"])
-def test_kubernetes_knows_every_field_of_it(version):
-    options = [word for option in EVERYTHING for word in ("--set", option)] + list(VAP)
+@pytest.mark.parametrize("more", [(), KILO], ids=["own", "kilo"])
+def test_kubernetes_knows_every_field_of_it(version, more):
+    options = [*(word for option in EVERYTHING for word in ("--set", option)), *VAP, *more]
     for thing in cluster.render("edge", *options):
         kubernetes_validate.validate(thing, version, strict=True)

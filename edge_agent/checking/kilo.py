@@ -1,0 +1,107 @@
+"""Kilo on the cluster, where it is to be the gateway: its Peers, where devices enter, and whether their own
+addresses arrive. Called by `check.py`; calls `on_kubernetes/kilo.py`, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Network
+from typing import Any
+
+import yaml
+
+from edge_agent.checking.findings import Finding
+from edge_agent.deployments.site import Entrance
+from edge_agent.errors import AgentError
+from edge_agent.on_kubernetes.api import Object
+from edge_agent.on_kubernetes.kilo import GROUP, PEERS, Api, read_network
+
+_PART = "Kilo"
+_PROXY = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
+
+
+def peers(api: Api, agent: str | None, network: IPv4Network) -> Iterator[Finding]:
+    """Whether the cluster knows Peers, and whether others' have addresses of the tunnels' `network`; `agent`
+    is the UUID of our own, None for one that never ran.
+    """
+    try:
+        known = api.call("GET", GROUP).get("resources") or []
+    except AgentError as error:
+        advice = "install Kilo (https://kilo.squat.ai), or leave --gateway kilo out"
+        yield Finding(_PART, "Peers", "bad", f"the cluster does not know them: {error}", advice)
+        return
+    if not any(one.get("name") == "peers" for one in known):
+        yield Finding(_PART, "Peers", "bad", "the cluster does not know them", "install Kilo's CRD")
+        return
+    others = [one for one in api.items(PEERS) if _labels(one).get("sinfonia/agent") != agent]
+    taking = [str(one["metadata"].get("name")) for one in others if _takes(one, network)]
+    if taking:
+        text = f"{', '.join(taking[:3])} {'has' if len(taking) == 1 else 'have'} addresses of {network}"
+        advice = "devices with these get no tunnel: give another --tunnel-network"
+        yield Finding(_PART, "Peers", "warning", text, advice)
+    else:
+        yield Finding(_PART, "Peers", "good", f"known, and nobody else's has addresses of {network}")
+
+
+def entrance(look: Callable[[], Entrance]) -> Iterator[Finding]:
+    """Where devices enter, as `look` finds it."""
+    try:
+        found = look()
+    except AgentError as error:
+        advice = "does Kilo run, and is the Service there? `kubectl describe nodes` shows its annotations"
+        yield Finding(_PART, "entrance", "bad", str(error), advice)
+        return
+    text = f"devices enter at {found.endpoint}, and find status and names at {found.address}"
+    yield Finding(_PART, "entrance", "good", text)
+
+
+def pods(api: Api, network: IPv4Network) -> Iterator[Finding]:
+    """Whether pods may have addresses of the tunnels' network."""
+    for node in api.items("/api/v1/nodes"):
+        spec = node.get("spec") or {}
+        for text in spec.get("podCIDRs") or [spec.get("podCIDR")]:
+            block = read_network(str(text))
+            if block and block.overlaps(network):
+                text = f"pods of {node['metadata']['name']} have addresses of {network} ({block})"
+                yield Finding(_PART, "addresses", "bad", text, "give another --tunnel-network")
+                return
+    yield Finding(_PART, "addresses", "good", f"no node's pods have addresses of {network}")
+
+
+def masquerading(api: Api, network: IPv4Network) -> Iterator[Finding]:
+    """Whether kube-proxy leaves the devices' addresses as they are, as far as its configuration tells."""
+    subject = "masquerading"
+    advice = (
+        "devices are known by their addresses: on every node, iptables -t mangle -A POSTROUTING"
+        f" -s {network} -j MARK --and-mark 0xffffbfff, or choose --tunnel-network within kube-proxy's"
+        " clusterCIDR and outside of all nodes' pods"
+    )
+    try:
+        text = (api.call("GET", _PROXY).get("data") or {}).get("config.conf")
+        said = yaml.safe_load(text or "")
+    except (AgentError, yaml.YAMLError):
+        yield Finding(_PART, subject, "unknown", "can't be told with the agent's rights", advice)
+        return
+    proxy: dict[str, Any] = said if isinstance(said, dict) else {}
+    rules = proxy.get("iptables")
+    if isinstance(rules, dict) and rules.get("masqueradeAll") is True:
+        yield Finding(_PART, subject, "warning", "kube-proxy masquerades everything", advice)
+    elif proxy.get("detectLocalMode") in (None, "", "ClusterCIDR") and _within(network, proxy):
+        yield Finding(_PART, subject, "good", f"kube-proxy takes {network} for the cluster's own")
+    else:
+        text = f"kube-proxy masquerades what comes from {network}, unless the nodes have a rule against it"
+        yield Finding(_PART, subject, "warning", text, advice)
+
+
+def _within(network: IPv4Network, proxy: dict[str, Any]) -> bool:
+    blocks = [read_network(block) for block in str(proxy.get("clusterCIDR") or "").split(",")]
+    return any(block and network.subnet_of(block) for block in blocks)
+
+
+def _labels(item: Object) -> Object:
+    return (item.get("metadata") or {}).get("labels") or {}
+
+
+def _takes(item: Object, network: IPv4Network) -> bool:
+    routes = [read_network(str(block)) for block in (item.get("spec") or {}).get("allowedIPs") or []]
+    return any(route and route.prefixlen and route.overlaps(network) for route in routes)
