@@ -42,11 +42,22 @@ class Device:
         run("ip", "address", "add", *v4(tunnel["address"]), "dev", "wg0")
         run("ip", "link", "set", "wg0", "mtu", "1420", "up")
         for network in v4(tunnel["allowedIPs"]):
-            run("ip", "route", "add", network, "dev", "wg0")
+            self._lead(network)
         server, zone = v4(tunnel["dns"])
         resolver = self._files.with_suffix(".resolv")
         resolver.write_text(f"nameserver {server}\nsearch {zone}\n")
         run("mount", "--bind", str(resolver), "/etc/resolv.conf")
+
+    def lead(self, *more: str) -> None:
+        """Lead more into the tunnel than the target allows, as any device can."""
+        run = self.machine.run
+        key, *allowed = run("wg", "show", "wg0", "allowed-ips").stdout.split()
+        run("wg", "set", "wg0", "peer", key, "allowed-ips", ",".join([*allowed, *more]))
+        for network in more:
+            self._lead(network)
+
+    def _lead(self, network: str) -> None:
+        self.machine.run("ip", "route", "add", network, "dev", "wg0")
 
     def get(self, url: str, seconds: int = 10) -> str:
         """What a GET answers, an error of HTTP's included; empty where there is no answer in time."""

@@ -39,7 +39,8 @@ class Place:
         self._network = stack.enter_context(Network("internet", "198.51.100.0/24"))
         self._network.attach_host(NODE, "sinfoniakilo", node.namespace())
         self.kilo = stack.enter_context(Kilo(self.api, NODE, TUNNELS))
-        self.foreign = self.api.call("POST", PEERS, _peer("somebody", os.urandom(32), "100.98.0.1/32"))
+        self.foreign_key = os.urandom(32)
+        self.foreign = self.api.call("POST", PEERS, _peer("somebody", self.foreign_key, "100.98.0.1/32"))
         host = _source(node.address())
         status, names = _free(host, socket.SOCK_STREAM), _free(host, socket.SOCK_DGRAM)
         service = self._service(host, status, names)
@@ -142,3 +143,57 @@ def test_a_device_gets_its_page_its_names_and_its_status_through_kilo(place: Pla
         assert "Hello" in device.get("http://helloworld/")
         assert json.loads(device.get(target["StatusURL"]))["Status"] == "Ready"
         assert place.kilo.handshakes()[_text(device.key)] > 0
+
+
+@live
+def test_it_is_the_policy_that_keeps_devices_apart(place: Place) -> None:
+    first, second = place.device(), place.device()
+    address = place.deployed(first)["Services"][0]["address"]
+    page = f"http://{address}/"
+    place.deployed(second)
+    second.lead(address)
+    with place.enforced():
+        assert "Hello" in first.get(page)
+        assert second.get(page) == ""
+        assert "Hello" in second.get("http://helloworld/"), "its own"
+    assert "Hello" in second.get(page), "Kilo itself leads everybody everywhere"
+
+
+@live
+def test_release_removes_the_peer(place: Place) -> None:
+    device = place.device()
+    target = place.deployed(device)
+    assert "Hello" in device.get("http://helloworld/")
+    assert place.peers()[_text(device.key)]["spec"]["allowedIPs"] == target["TunnelConfig"]["address"]
+    device.machine.run("curl", "-sS", "--fail", "-m", "30", "-X", "DELETE", target["StatusURL"])
+    assert poll(lambda: _text(device.key) not in place.peers(), 60, 0.1)
+    assert poll(lambda: _text(device.key) not in place.kilo.peers(), 30, 0.1)
+    assert _text(place.foreign_key) in place.kilo.peers()
+
+
+@live
+def test_a_dead_agent_ends_no_session_and_the_next_one_keeps_all(place: Place) -> None:
+    device = place.device()
+    target = place.deployed(device)
+    page = f"http://{target['Services'][0]['address']}/"
+    assert "Hello" in device.get(page)
+    peers, begun = place.peers(), place.kilo.handshakes()[_text(device.key)]
+    place.cloudlet.kill()
+    assert "Hello" in device.get(page), "the agent is not on the way"
+    place.cloudlet.start()
+    assert place.peers() == peers, "not one was written again"
+    assert "Hello" in device.get("http://helloworld/")
+    status, (again,) = place.cloudlet.deploy(device.key)
+    assert (status, again["TunnelConfig"]) == (200, target["TunnelConfig"])
+    assert place.kilo.handshakes()[_text(device.key)] == begun, "the same session"
+
+
+@live
+def test_peers_of_others_are_left_alone(place: Place) -> None:
+    """Also one with the key of a device that asks: it gets no tunnel, and is told so."""
+    key = os.urandom(32)
+    taken = place.api.call("POST", PEERS, _peer("taken", key, "100.98.0.2/32"))
+    status, problem = place.cloudlet.deploy(key)
+    assert (status, "taken" in problem["detail"]) == (503, True), problem
+    for one in (place.foreign, taken):
+        assert place.api.call("GET", f"{PEERS}/{one['metadata']['name']}") == one
