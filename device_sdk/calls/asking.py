@@ -16,6 +16,7 @@ from device_sdk.errors import DeploymentError, RootError, SinfoniaError
 from device_sdk.fields import WireError
 from device_sdk.keys import KeyPair
 from device_sdk.target import Keep, Target, Tell
+from device_sdk.tunnels.routes import Reached
 from device_sdk.wire import Deployment, Measurement
 
 MEASURED_SECONDS = 10.0
@@ -30,21 +31,26 @@ def ask(
     results: int,
     timeout: float,
     jit: bool,
+    reached: Reached | None = None,
 ) -> list[Target]:
-    """At least one target of `server`, at most `results`. Raises the errors of `errors.py`."""
+    """At least one target of `server`, at most `results`; `reached` says how a cloudlet nearby is asked.
+    Raises the errors of `errors.py`.
+    """
     question = server.deployments if call.existing else server.deploy
     answer = question(call.app_uuid, key.path_segment, results=results, context=call.context, timeout=timeout)
-    return _targets(answer, call, key, jit=jit)[:results]
+    return _targets(answer, call, key, reached, jit=jit)[:results]
 
 
-def _targets(deployments: Sequence[Deployment], call: Call, key: KeyPair, *, jit: bool) -> list[Target]:
+def _targets(
+    deployments: Sequence[Deployment], call: Call, key: KeyPair, reached: Reached | None, *, jit: bool
+) -> list[Target]:
     """The targets that can be used. A cloudlet that answers nonsense must not cost the others' answers."""
     targets: list[Target] = []
     own = call.parts.networks()
     problem: SinfoniaError = RootError("The answer names no target.")
     for deployment in deployments:
         try:
-            target = Target.of(deployment, call.app_uuid, key, jit=jit, own=own)
+            target = Target.of(deployment, call.app_uuid, key, jit=jit, own=own, reached=reached)
             keep = None if jit else _keeper(call, key)
             target = replace(target, trace_id=trace_id(call.trace), measured=_teller(call, target), keep=keep)
         except WireError as error:

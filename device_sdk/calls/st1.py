@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -18,6 +19,7 @@ from device_sdk.background import Pending
 from device_sdk.calls.caller import Caller
 from device_sdk.errors import RequestError, RootError, SinfoniaError
 from device_sdk.fields import WireError, parse_json, printable
+from device_sdk.nearby.links import number_of
 from device_sdk.nearby.pairing_wire import PairingDone, PairingOffer, PairingProof, encoded
 from device_sdk.problems import error_of
 from device_sdk.wire import (
@@ -52,6 +54,7 @@ class Server:
     ) -> None:
         """`proxies`: whether to use the environment's proxies; never towards the device's own network."""
         self.base_url = check_url(base_url)
+        self._url, self._link = split_link(self.base_url)
         self._caller = caller or Caller()
         self.what = what
         self._proxies = proxies
@@ -187,13 +190,15 @@ class Server:
     ) -> Any:
         import requests
 
-        url, seal = self.base_url + path, self._caller.seal
+        url, seal = self._url + path, self._caller.seal
         raw = isinstance(body, bytes)
         content = body if raw or body is None else json.dumps(body, allow_nan=False).encode()
         kind = {} if content is None else {"Content-Type": _BYTES if raw else "application/json"}
         try:
             with requests.Session() as session:
                 session.trust_env = self._proxies
+                if self._link:
+                    session.mount(self._url, _from_link(self._url, self._link))
                 if self._caller.token:
                     session.auth = _as_it_is  # so that no netrc takes the place of our own header
                 for _ in range(MAX_REDIRECTS + 1):
@@ -221,7 +226,7 @@ class Server:
 
     def _is_own(self, url: str) -> bool:
         """Whether it is at the server that the app named: a redirect's goal gets no token."""
-        here, there = urlsplit(self.base_url), urlsplit(url)
+        here, there = urlsplit(self._url), urlsplit(url)
         return (here.scheme, here.netloc) == (there.scheme, there.netloc)
 
     def _redirected(self, url: str, response: requests.Response) -> str:
@@ -283,6 +288,30 @@ def _location(context: DeviceContext) -> Mapping[str, str]:
 
 def _as_it_is(request: Any) -> Any:
     return request
+
+
+def split_link(url: str) -> tuple[str, str]:
+    """A URL that may name the link of its address, as `http://[fe80::1%25eth0]:7070` (RFC 6874), without
+    that, and the link: its name means nothing on the other side, and `requests` would mangle some.
+    """
+    found = re.fullmatch(r"(https?://\[[0-9a-fA-F:]+)%25([^\]]+)(\].*)", url)
+    return (found[1] + found[3], found[2]) if found else (url, "")
+
+
+def _from_link(url: str, link: str) -> Any:
+    """What sends from this device's own address on a link, and so to the link. Raises `OSError`."""
+    from requests.adapters import HTTPAdapter
+
+    number = number_of(link)
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        probe.connect((urlsplit(url).hostname or "", 9, 0, number))  # sends nothing
+        own = probe.getsockname()[0].partition("%")[0]
+
+    class FromLink(HTTPAdapter):
+        def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+            super().init_poolmanager(*arguments, **options, source_address=(own, 0, 0, number))
+
+    return FromLink()
 
 
 def check_url(url: str) -> str:

@@ -54,7 +54,10 @@ def ask_each(call: Call, key: KeyPair, found: Sequence[Nearby]) -> list[Target]:
 
 def _start(call: Call, key: KeyPair, cloudlet: Nearby, seconds: float) -> Pending[list[Target]]:
     server = _server(call, cloudlet)
-    return Pending(lambda: ask(call, key, server, results=1, timeout=seconds, jit=True), "sinfonia-nearby")
+    return Pending(
+        lambda: ask(call, key, server, results=1, timeout=seconds, jit=True, reached=cloudlet.reached),
+        "sinfonia-nearby",
+    )
 
 
 def _bring(call: Call, key: KeyPair, lacking: Sequence[Nearby], bundle: Bundle) -> list[Target]:
@@ -87,7 +90,7 @@ def _brought(call: Call, key: KeyPair, cloudlet: Nearby, bundle: Bundle) -> Targ
         ) from error
     with_bundle = replace(call, context=replace(call.context, bundle=bundle.name))
     seconds = max(0.1, min(NEARBY_SECONDS, call.seconds_left))
-    return ask(with_bundle, key, server, results=1, timeout=seconds, jit=True)[0]
+    return ask(with_bundle, key, server, results=1, timeout=seconds, jit=True, reached=cloudlet.reached)[0]
 
 
 def _server(call: Call, cloudlet: Nearby) -> NearbyServer:

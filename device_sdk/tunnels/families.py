@@ -8,20 +8,18 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
-from device_sdk.tunnels.routes import Address, TunnelPlan
+from device_sdk.tunnels.routes import Address, TunnelPlan, without_link
 
 _SWITCH = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
 
 
 def fitting(plan: TunnelPlan, switch: Path = _SWITCH) -> TunnelPlan:
-    """The plan without IPv6 inside where this system has none, and to the gateway's IPv6 endpoint where there
-    is no way to the other one. Sends nothing.
+    """The plan without IPv6 inside where this system has none, and to the gateway's first endpoint that there
+    is a way to. Sends nothing.
     """
     if not _enabled(switch):
         plan = without_ipv6(plan)
-    if plan.endpoint6 and not _has_way(plan.endpoint) and _has_way(plan.endpoint6):
-        return replace(plan, endpoint=plan.endpoint6)
-    return plan
+    return replace(plan, endpoint=next(filter(_has_way, plan.ways), plan.endpoint))
 
 
 def without_ipv6(plan: TunnelPlan) -> TunnelPlan:
@@ -41,9 +39,11 @@ def _enabled(switch: Path) -> bool:
 def _has_way(endpoint: tuple[Address, int]) -> bool:
     address, port = endpoint
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    link = int(getattr(address, "scope_id", None) or 0)
+    place = (str(without_link(address)), port, *((0, link) if link else ()))
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((str(address), port))  # of UDP: the routing table is asked, and nobody else
+            probe.connect(place)  # of UDP: the routing table is asked, and nobody else
     except OSError:
         return False
     return True

@@ -42,11 +42,22 @@ _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 
 
 @dataclass(frozen=True)
+class Reached:
+    """How a cloudlet on the device's own network was reached over IPv6: at `address`, if link-local with the
+    number of this device's interface (`fe80::1%2`); `announced` are all its addresses, without such numbers.
+    """
+
+    address: IPv6Address
+    announced: frozenset[Address]
+
+
+@dataclass(frozen=True)
 class TunnelPlan:
     """A tunnel configuration that was found harmless, ready to be applied.
 
     `endpoint` is (address, UDP port); `addresses` are the device's own; `routes` lead into the tunnel.
-    `endpoint6` is the same gateway, reached over IPv6.
+    `endpoint6` is the same gateway, reached over IPv6. `nearby` is where it should be on the device's own
+    network; `is_near` says that it is, since the endpoint that was told is at the same machine.
     """
 
     public_key: bytes
@@ -56,6 +67,15 @@ class TunnelPlan:
     name_servers: tuple[Address, ...]
     search_domains: tuple[str, ...]
     endpoint6: tuple[Address, int] | None = None
+    nearby: tuple[Address, int] | None = None
+    is_near: bool = False
+
+    @property
+    def ways(self) -> tuple[tuple[Address, int], ...]:
+        """Where the gateway may be, the best first: nearby it was just seen that the way is open."""
+        told = (self.endpoint, self.endpoint6)
+        found = (self.nearby, *told) if self.is_near else (*told, self.nearby)
+        return tuple(one for one in found if one is not None)
 
     def reaches(self, address: Address) -> bool:
         """Whether `address` lies behind the tunnel."""
@@ -71,14 +91,22 @@ class StatusAddress:
     path: str
 
 
-def plan_tunnel(config: TunnelConfig, own: Sequence[Route] = ()) -> TunnelPlan:
-    """Judge `config`; `own` are the networks that the device is in. Raises `WireError`, naming the field, if
-    it asks for more than a way to a backend.
+def without_link(address: Address) -> Address:
+    """The address as its owner knows it, without the number of this device's interface."""
+    return IPv6Address(int(address)) if isinstance(address, IPv6Address) else address
+
+
+def plan_tunnel(
+    config: TunnelConfig, own: Sequence[Route] = (), reached: Reached | None = None
+) -> TunnelPlan:
+    """Judge `config`; `own` are the networks that the device is in, `reached` says how a cloudlet there was
+    asked. Raises `WireError`, naming the field, if it asks for more than a way to a backend.
     """
     ipv6 = config.ipv6 or TunnelIPv6()
     endpoint = _endpoint(config.endpoint)
     endpoint6 = None if ipv6.endpoint is None else _endpoint(ipv6.endpoint, "ipv6.endpoint")
-    gateway = [endpoint[0], *([endpoint6[0]] if endpoint6 else [])]
+    nearby = (reached.address, (endpoint6 or endpoint)[1]) if reached else None
+    gateway = [place[0] for place in (endpoint, endpoint6, nearby) if place]
     routes = tuple(_route(block, gateway) for block in config.allowed_ips)
     if not routes:
         raise WireError("allowedIPs", "must not be empty")
@@ -93,7 +121,18 @@ def plan_tunnel(config: TunnelConfig, own: Sequence[Route] = ()) -> TunnelPlan:
     _leave_alone("allowedIPs", routes, own)
     _leave_alone("address", [ip_network(address) for address in addresses], own)
     name_servers, search_domains = _names(config.dns)
-    return TunnelPlan(config.public_key, endpoint, addresses, routes, name_servers, search_domains, endpoint6)
+    told = {place[0] for place in (endpoint, endpoint6) if place}
+    return TunnelPlan(
+        config.public_key,
+        endpoint,
+        addresses,
+        routes,
+        name_servers,
+        search_domains,
+        endpoint6,
+        nearby,
+        bool(reached and told & reached.announced),
+    )
 
 
 def status_address(url: str, plan: TunnelPlan) -> StatusAddress:

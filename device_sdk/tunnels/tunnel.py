@@ -19,6 +19,7 @@ from device_sdk.background import Pending
 from device_sdk.errors import RequestError, SinfoniaError, TunnelError
 from device_sdk.progress import OnProgress, Reporter
 from device_sdk.target import Target
+from device_sdk.tunnels.families import fitting
 from device_sdk.tunnels.readiness import Gateway
 from device_sdk.tunnels.run import run_command
 from device_sdk.wire import Deployment
@@ -75,7 +76,7 @@ class Tunnel:
                 deployment = gateway.wait_ready(timeout, lambda text: report.note("ready", text))
             except TunnelError as error:
                 if self._link.handshake_seconds_ago() is None:
-                    host, port = self.target.plan.endpoint
+                    host, port = fitting(self.target.plan).endpoint
                     raise TunnelError(
                         f"The cloudlet's gateway at {host}:{port} never answered; "
                         f"does a firewall hold back UDP port {port}?"

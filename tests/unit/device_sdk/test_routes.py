@@ -1,14 +1,17 @@
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from device_sdk.tunnels.families import fitting
-from device_sdk.tunnels.routes import check_services, plan_tunnel, status_address
+from device_sdk.tunnels.routes import Reached, check_services, plan_tunnel, status_address
 from device_sdk.wire import Service, TunnelConfig, WireError
 from tests.fakes.device_sdk_server import tunnel_config
+
+LOOPBACK = Path("/proc/net/if_inet6")
+HAS_IPV6 = LOOPBACK.exists() and f"{1:032x}" in LOOPBACK.read_text()
 
 
 def plan(**changes: Any):
@@ -95,6 +98,38 @@ def test_a_device_uses_the_families_that_it_has(tmp_path: Path) -> None:
     assert fitting(made, switch) == made
     assert fitting(replace(made, endpoint=nowhere, endpoint6=here), switch).endpoint == here
     assert fitting(replace(made, endpoint=nowhere, endpoint6=nowhere), switch).endpoint == nowhere
+
+
+NEAR = Reached(IPv6Address("fe80::7%1"), frozenset(map(ip_address, ("192.0.2.7", "fe80::7"))))
+
+
+def test_a_gateway_at_the_machine_that_was_reached_nearby_is_reached_the_same_way() -> None:
+    config = TunnelConfig.from_json(tunnel_config())
+    made = plan_tunnel(config, (), NEAR)
+    near = (IPv6Address("fe80::7%1"), 51820)
+    assert made.ways == (near, made.endpoint)
+    assert made.endpoint == plan().endpoint, "a phone that gets the tunnel is at no link of ours"
+    elsewhere = Reached(NEAR.address, frozenset({ip_address("fe80::7")}))
+    assert plan_tunnel(config, (), elsewhere).ways == (made.endpoint, near)
+    both = plan_tunnel(TunnelConfig.from_json(tunnel_config(ipv6=IPV6)), (), elsewhere)
+    assert both.ways == (both.endpoint, both.endpoint6, near)
+    alone = TunnelConfig.from_json(tunnel_config(endpoint="[fe80::7]:7"))
+    assert plan_tunnel(alone, (), elsewhere).ways[0] == (near[0], 7)
+
+
+@pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6")
+def test_the_way_nearby_is_taken_where_there_is_one() -> None:
+    loopback, nowhere = (ip_address("::1"), 7), (IPv6Address("fe80::7%77777"), 7)
+    made = replace(plan(), nearby=loopback, is_near=True)
+    assert fitting(made).endpoint == loopback
+    assert fitting(replace(made, nearby=nowhere)).endpoint == made.endpoint
+    assert fitting(replace(made, nearby=(IPv6Address("fe80::7"), 7))).endpoint == made.endpoint
+
+
+def test_a_block_must_not_hold_the_address_where_the_cloudlet_was_reached() -> None:
+    reached = Reached(IPv6Address("fd00:1::12"), frozenset())
+    with pytest.raises(WireError, match="own endpoint"):
+        plan_tunnel(TunnelConfig.from_json(tunnel_config(ipv6=IPV6)), (), reached)
 
 
 BLOCKS = (

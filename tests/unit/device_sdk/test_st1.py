@@ -14,7 +14,7 @@ import yaml
 from device_sdk import problems
 from device_sdk.calls import st1
 from device_sdk.calls.caller import Caller
-from device_sdk.calls.st1 import Server
+from device_sdk.calls.st1 import Server, split_link
 from device_sdk.errors import (
     DeploymentError,
     NoCloudletError,
@@ -369,3 +369,22 @@ def test_what_was_measured_is_told_and_nothing_is_expected_back(serve: Serve) ->
     assert json.loads(request.body) == [{"cloudlet": str(UUID(int=7)), "rtt_ms": 11.412}]
     with pytest.raises(RootError):
         Server(serve(answer(500, b"")).url).measured(APP, Measurement(UUID(int=7), 1), 5)
+
+
+@pytest.mark.parametrize(
+    ("url", "plain", "link"),
+    [
+        ("http://[fe80::7%25enP2p1s0]:7070", "http://[fe80::7]:7070", "enP2p1s0"),
+        ("http://[FE80::7%25a%b]", "http://[FE80::7]", "a%b"),
+        ("http://[2001:db8::7]:7070", "http://[2001:db8::7]:7070", ""),
+        ("https://root.example/%25eth0]", "https://root.example/%25eth0]", ""),
+        ("http://[fe80::7%eth0]:7070", "http://[fe80::7%eth0]:7070", ""),
+    ],
+)
+def test_a_link_is_this_devices_own_affair(url: str, plain: str, link: str) -> None:
+    assert split_link(url) == (plain, link)
+
+
+def test_a_link_that_is_gone_is_an_error_in_a_line() -> None:
+    with pytest.raises(RootError, match="can't be reached"):
+        Server("http://[fe80::7%25nowhere]:7070").health(2)
