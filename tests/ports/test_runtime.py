@@ -376,3 +376,31 @@ def test_touching_is_harmless(runtime: Runtime) -> None:
     runtime.create(record)
     runtime.touch(record)
     assert runtime.records() == [record]
+
+
+@pytest.fixture(
+    params=[
+        "fake_place",
+        param("kubernetes_place", "kubernetes", "podman", "busybox-static", id="kubernetes"),
+    ]
+)
+def addressing(request: pytest.FixtureRequest, agent: uuid.UUID) -> Any:
+    """A runtime that gives services addresses of their own."""
+    return request.getfixturevalue(request.param).make(agent)
+
+
+def test_services_get_addresses_of_their_own(addressing: Any) -> None:
+    chosen = backend(service(), service("other", app="helloworld"), deployment())
+    young = [replace(planned(chosen, key), addresses={}) for key in (1, 2)]
+    for record in young:
+        addressing.create(record)
+    assert all(record.unaddressed for record in addressing.records())
+    records = [addressing.address(record, chosen.placed(record.home)) for record in young]
+    assert {record.name: record for record in addressing.records()} == {one.name: one for one in records}
+    told = [(one.name, one.address) for record in records for one in record.services]
+    assert [name for name, _ in told] == ["helloworld", "other"] * 2
+    assert len({address for _, address in told}) == 4
+    first = records[0]
+    addressing.apply(first, chosen.placed(first.home), STANDARD)
+    assert settled(addressing, first).state == "Ready"
+    assert first in addressing.records()

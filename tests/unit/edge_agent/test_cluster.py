@@ -7,6 +7,8 @@ import json
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +19,7 @@ from edge_agent.errors import Conflict, DeployFailed, SettingsError, Unavailable
 from edge_agent.on_kubernetes.api import Api, Refused
 from edge_agent.on_kubernetes.cluster import KubernetesRuntime, connect
 from edge_agent.recipes.limits import STANDARD
+from tests.fakes.edge_agent_backends import backend
 from tests.fakes.edge_agent_parts import AGENT, CREATED
 from tests.unit.edge_agent.test_records import RECORD
 
@@ -127,6 +130,55 @@ def test_namespaces_that_are_no_records() -> None:
         {"metadata": {"name": "x"}},
     ]
     assert kubernetes(Connection(200, {"items": items})).records() == [RECORD]
+
+
+class Cluster(Connection):
+    """A server that takes everything, and gives each Service that is sent the next address, or none."""
+
+    def __init__(self, *given: str | None) -> None:
+        super().__init__()
+        self.given = list(given)
+        self.sent: dict[str, Any] = {}
+
+    def call_api(self, _: str, path: str, *__: Any, body: Any = None, **___: Any) -> Any:
+        self.sent[path] = body
+        answer = {"status": {"hard": {"pods": "1"}}}
+        if "/services/" in path:
+            answer = {"spec": {"clusterIP": self.given.pop(0)}}
+        return SimpleNamespace(status=200, headers={}, response=io.BytesIO(json.dumps(answer).encode()))
+
+
+YOUNG = replace(RECORD, ports=backend().ports, addresses={})
+
+
+def test_services_get_their_addresses_before_the_guest_comes() -> None:
+    server = Cluster("10.96.0.7")
+    given = kubernetes(server).address(YOUNG, backend().placed(YOUNG.home))
+    assert given == replace(YOUNG, addresses={"helloworld": IPv4Address("10.96.0.7")})
+    namespace = f"/api/v1/namespaces/{YOUNG.home}"
+    assert list(server.sent) == [f"{namespace}/services/helloworld", namespace]
+    assert server.sent[namespace] == {
+        "metadata": {"annotations": {"sinfonia/addresses": "helloworld=10.96.0.7"}}
+    }
+
+
+@pytest.mark.parametrize("address", ["None", "fd00::1", None])
+def test_services_without_an_address_are_refused(address: str | None) -> None:
+    with pytest.raises(DeployFailed, match="IPv4 address"):
+        kubernetes(Cluster(address)).address(YOUNG, backend().placed(YOUNG.home))
+    with pytest.raises(Unavailable, match="for now"):
+        kubernetes(Connection(403, {"message": "no"})).address(YOUNG, backend().placed(YOUNG.home))
+
+
+def test_a_service_is_sent_with_the_address_that_was_promised() -> None:
+    server = Cluster("10.96.0.7")
+    record = replace(YOUNG, addresses={"helloworld": IPv4Address("10.96.0.7")})
+    kubernetes(server).apply(record, backend().placed(record.home), STANDARD)
+    (sent,) = [body for path, body in server.sent.items() if "/services/" in path]
+    assert sent["spec"]["clusterIP"] == "10.96.0.7"
+    (policy,) = [body for path, body in server.sent.items() if "/networkpolicies/" in path]
+    blocks = [one.get("ipBlock") for rule in policy["spec"]["ingress"] for one in rule["from"]]
+    assert blocks == [None, {"cidr": f"{record.device}/32"}]
 
 
 def test_a_kubeconfig_that_is_not_there() -> None:
