@@ -26,7 +26,6 @@ _RESPONSE = struct.Struct("QqiI")  # id, value, error, flags
 _ADDITION = struct.Struct("QIIII")  # id, flags, our descriptor, its descriptor, the descriptor's flags
 _IN_ITS_PLACE = 1
 _BUFFER_BYTES = 7 << 20  # as wireguard-go has it; the kernel cuts it to what it allows
-_IP_PKTINFO = 8  # <linux/in.h>; Python 3.11 has no name for it
 _IPV6_ADDRESS_BYTES = 28  # sizeof(struct sockaddr_in6)
 
 
@@ -70,17 +69,19 @@ class Births:
 
 
 def _bound(family: socket.AddressFamily) -> socket.socket:
-    """A UDP socket on a free port, with the options that wireguard-go gives its own."""
+    """A UDP socket on a free port, with the options that wireguard-go gives its own, but for one.
+
+    With IP_PKTINFO it learns to which address packets come, and sends from that one for ever: it would notice
+    changes of the network that it is in, which is the app's. Without, each packet takes the way there is.
+    """
     made = socket.socket(family, socket.SOCK_DGRAM)
     try:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             made.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
         if family is socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
             made.bind(("::", 0))
         else:
-            made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
             made.bind(("", 0))
     except BaseException:
         made.close()

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from device_sdk import associate
+from device_sdk.calls.call import Parts
 from tests.benchmarks.handoff import measure
-from tests.lab.machine import Machine, Network, poll
+from tests.lab.machine import Machine, Network, inside, poll
 from tests.lab.needs import needs
-from tests.lab.world import PROJECT, World
+from tests.lab.world import HELLOWORLD, PROJECT, World
 
 EVERY_SECONDS = 0.1  # slowly, so that a machine that does much else can follow
 
@@ -77,6 +79,42 @@ def test_a_change_of_the_network_is_noticed() -> None:
             assert program.wait(20) == 0
             log.seek(0)
             assert log.read().split() == [b"True"]
+
+
+CHANGES = {
+    "another address": (
+        "ip address del 198.51.100.200/24 dev eth0",
+        "ip address add 198.51.100.201/24 dev eth0",
+    ),
+    "down and up": ("ip link set eth0 down", "ip link set eth0 up"),
+    "another interface": ("ip link set eth0 down",),
+    "and back": ("ip link set eth0 up", "ip link set eth2 down"),
+}
+
+
+@needs(*PARTS)
+def test_what_is_under_way_survives_changes_of_the_devices_network(world: World) -> None:
+    assert world.root is not None
+    world.internet.attach(world.device, "198.51.100.202", "eth2")
+    try:
+        parts = Parts(world.folder / "moving")
+        with inside(world.device), associate(world.root.url, HELLOWORLD, jit="off", parts=parts) as app:
+            before = app.target.place
+            for change, commands in CHANGES.items():
+                with app.connect(("helloworld", 80), timeout=30) as connection:
+                    connection.settimeout(30)
+                    connection.sendall(b"GET / HTTP/1.0\r\n")
+                    for command in commands:
+                        world.device.run(*command.split())
+                    connection.sendall(b"Host: helloworld\r\n\r\n")
+                    assert connection.recv(9).startswith(b"HTTP/1."), change
+            assert (app.target.place, app.state) == (before, "connected")
+            app.release()
+    finally:
+        world.internet.detach(world.device, "eth2")
+        world.device.run("ip", "address", "del", "198.51.100.201/24", "dev", "eth0", check=False)
+        world.device.run("ip", "address", "replace", "198.51.100.200/24", "dev", "eth0")
+    assert poll(lambda: nothing_is_left(world), 20, 0.1), world.device.processes()
 
 
 @needs(*PARTS)
