@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 CLUSTER = "cluster"
+_LONG = 64
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -14,6 +15,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item)))
     items.sort(key=lambda item: (_group(item) != CLUSTER, item.get_closest_marker("live") is None))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name what is long by its argument: archives have the time in them, and a name must be the same everywhere."""
+    return argname if isinstance(val, bytes) and len(val) > _LONG else None
 
 
 def _group(item: pytest.Item) -> str:

@@ -123,7 +123,11 @@ def test_an_address_is_held_and_others_are_not(site: Site) -> None:
         ("DELETE", f"/api/v1/deploy/{APP}/{'00' * 32}", None),
         ("POST", f"/api/v1/measurements/{APP}", []),
         ("GET", f"/api/v1/recipe/{APP}", None),
-        ("PUT", "/api/v1/cloudlets/81c80f71-10f5-4a1e-8a1d-a85b983ae116", {"endpoint": "http://192.0.2.7/x", "incarnation": 1}),
+        (
+            "PUT",
+            "/api/v1/cloudlets/81c80f71-10f5-4a1e-8a1d-a85b983ae116",
+            {"endpoint": "http://192.0.2.7/x", "incarnation": 1},
+        ),
         ("POST", "/api/v1/cloudlets/", {"uuid": str(uuid4()), "endpoint": "http://x/y", "resources": {}}),
         ("GET", "/api/v1/cloudlets/", None),
         ("GET", f"/api/v1/cloudlets/{CLOUDLET}", None),
