@@ -65,14 +65,16 @@ def render(
 
 
 @functools.cache
-def agent_kubeconfig() -> str:
-    """A kubeconfig with the token of an account as the chart makes it; all of it ends with the process."""
+def agent_kubeconfig(*options: str) -> str:
+    """A kubeconfig with the token of an account as the chart makes it, with these options of helm; all of it
+    ends with the process.
+    """
     name = f"sinfonia-lab-{uuid.uuid4().hex[:8]}"
     api = admin()
     api.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     made: list[str] = [f"/api/v1/namespaces/{name}"]
     atexit.register(_remove, api, made)
-    for thing in render(name):
+    for thing in render(name, *options):
         place = _PLACES.get(thing["kind"])
         if place:
             path = place.format(namespace=name)

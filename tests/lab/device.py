@@ -11,7 +11,18 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from tests.lab.machine import Machine, Network
 
-PARTS = ("root", "tun", "ip", "nsenter", "setpriv", "catatonit", "wg", "wireguard-go", "curl")
+PARTS = (
+    "root",
+    "tun",
+    "ip",
+    "nsenter",
+    "setpriv",
+    "catatonit",
+    "wg",
+    "wireguard-go",
+    "curl",
+    "busybox-static",
+)
 
 
 class Device:
@@ -62,6 +73,11 @@ class Device:
     def get(self, url: str, seconds: int = 10) -> str:
         """What a GET answers, an error of HTTP's included; empty where there is no answer in time."""
         return self.machine.run("curl", "-sS", "-m", str(seconds), url, check=False).stdout
+
+    def connects(self, address: str, port: int, seconds: int = 10) -> bool:
+        """Whether a TCP connection comes about in time."""
+        command = ["/bin/busybox", "nc", "-w", str(seconds), address, str(port), "-e", "/bin/busybox", "true"]
+        return self.machine.run(*command, check=False, timeout=60).returncode == 0
 
 
 def _v4(addresses: list[str]) -> list[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,18 @@ from tests.lab import cluster, device, node
 from tests.lab.cloudlet import Cloudlet, load_image
 from tests.lab.device import Device
 from tests.lab.kilo import PEERS, Kilo
-from tests.lab.machine import Network, poll
+from tests.lab.machine import Machine, Network, poll
 from tests.lab.needs import needs
 from tests.lab.policies import Enforcer
+from tests.lab.world import BIN
 
-live = needs("kubernetes", "node", *device.PARTS, "nft", "podman", "helm", "busybox-static")
+live = needs("kubernetes", "node", *device.PARTS, "nft", "podman", "helm")
 pytestmark = pytest.mark.timeout(400)
 TUNNELS = "100.99.0.0/16"
-NODE = "198.51.100.2"  # as devices see it (TEST-NET-2, RFC 5737)
+INTERNET = "198.18.77.0/24"  # of the range for tests of devices (RFC 2544)
+NEIGHBOUR = "198.18.77.3"  # a machine beside the node
+NODE = "198.18.77.2"  # as devices see it
+CHART = f"gateway.kind=kilo,gateway.kilo.network={TUNNELS},config.max-age=86400"
 
 
 class Place:
@@ -34,22 +39,31 @@ class Place:
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         load_image()
-        self._stack, self._folder = stack, folder
+        self._stack, self.folder = stack, folder
         self.api = cluster.admin()
-        self._network = stack.enter_context(Network("internet", "198.51.100.0/24"))
+        self._network = stack.enter_context(Network("internet", INTERNET))
         self._network.attach_host(NODE, "sinfoniakilo", node.namespace())
+        neighbour = stack.enter_context(Machine("neighbour"))
+        self._network.attach(neighbour, NEIGHBOUR)
+        neighbour.run("ip", "route", "add", "default", "via", NODE)
+        neighbour.popen(["busybox", "httpd", "-f", "-p", "80", "-h", "/"])
         self.kilo = stack.enter_context(Kilo(self.api, NODE, TUNNELS))
         self.foreign_key = os.urandom(32)
         self.foreign = self.api.call("POST", PEERS, _peer("somebody", self.foreign_key, "100.98.0.1/32"))
-        host = _source(node.address())
+        self.host = host = _source(node.address())
         status, names = _free(host, socket.SOCK_STREAM), _free(host, socket.SOCK_DGRAM)
         service = self._service(host, status, names)
         _lead_back(stack)
         options = ("--gateway", "kilo", "--kilo-service", service, "--tunnel-network", TUNNELS)
         options += ("--kilo-status", f"{host}:{status}", "--kilo-names", f"{host}:{names}")
-        self.cloudlet = stack.enter_context(Cloudlet(folder, *options, "--max-age", "86400"))
+        options += ("--max-age", "86400", "--kubeconfig", cluster.agent_kubeconfig("--set", CHART))
+        self.cloudlet = stack.enter_context(Cloudlet(folder, *options, host=host))
         self.cloudlet.start()
         self._devices = 0
+        self.leaver = self.device()
+        target = self.deployed(self.leaver)
+        self.leavers_peer = self.peers()[_text(self.leaver.key)]
+        self.leaver.machine.run("curl", "-sS", "--fail", "-m", "30", "-X", "DELETE", target["StatusURL"])
 
     def _service(self, host: str, status: int, names: int) -> str:
         """A Service for the agent, which runs outside the cluster."""
@@ -68,7 +82,7 @@ class Place:
     def device(self) -> Device:
         """One more device."""
         self._devices += 1
-        return Device(self._stack, self._folder, self._network, f"198.51.100.{10 + self._devices}")
+        return Device(self._stack, self.folder, self._network, f"198.18.77.{10 + self._devices}")
 
     def deployed(self, device: Device) -> Any:
         """The device's target, of a backend that is ready, with the tunnel up."""
@@ -87,6 +101,21 @@ class Place:
     def enforced(self) -> Enforcer:
         """Enforce this agent's policies, within a `with`."""
         return Enforcer(self.api, {"sinfonia/agent": self.cloudlet.uuid})
+
+    @contextmanager
+    def kept_from_nodes(self) -> Iterator[None]:
+        """With the rules of the agent's guide on the node: for this cluster's pods, and the agent beside."""
+        guide = (cluster.PROJECT / "edge_agent" / "README.md").read_text()
+        (table,) = re.findall(r"^  table inet sinfonia_devices \{$.*?^  \}$", guide, re.DOTALL | re.MULTILINE)
+        (one,) = self.api.items("/api/v1/nodes")
+        pods = f"{{ {one['spec']['podCIDR']}, {self.host} }}"
+        node.run(
+            "nft", "-f", "-", text=table.replace("100.71.0.0/16", TUNNELS).replace("10.244.0.0/16", pods)
+        )
+        try:
+            yield
+        finally:
+            node.run("nft", "delete", "table", "inet", "sinfonia_devices")
 
     def peers(self) -> dict[str, Any]:
         """The agent's Peers by key."""
@@ -118,9 +147,10 @@ def _free(host: str, kind: socket.SocketKind) -> int:
 
 def _lead_back(stack: ExitStack) -> None:
     """This machine answers devices by way of the node, as a pod would."""
-    route = [TUNNELS, "via", node.address()]
-    stack.callback(subprocess.run, ["ip", "route", "del", *route], check=True, timeout=10)
-    subprocess.run(["ip", "route", "replace", *route], check=True, timeout=10)
+    for network in (TUNNELS, INTERNET):
+        route = [network, "via", node.address()]
+        stack.callback(subprocess.run, ["ip", "route", "del", *route], check=True, timeout=10)
+        subprocess.run(["ip", "route", "replace", *route], check=True, timeout=10)
 
 
 def _text(key: bytes) -> str:
@@ -160,14 +190,40 @@ def test_it_is_the_policy_that_keeps_devices_apart(place: Place) -> None:
 
 
 @live
-def test_release_removes_the_peer(place: Place) -> None:
+def test_the_sdk_takes_its_target(place: Place) -> None:
+    machine, state = place.device().machine, str(place.folder / "sdk")
+    machine.run("ip", "route", "add", "default", "via", NODE)
+    done = machine.run(
+        *(str(BIN / "sinfonia"), "run", place.cloudlet.url, "helloworld", "--jit=off", "--"),
+        *("curl", "-sS", "--fail", "--max-time", "10", "http://helloworld/"),
+        timeout=120,
+        env={"XDG_STATE_HOME": state},
+    )
+    assert "Hello" in done.stdout
+
+
+@live
+def test_the_guides_rules_keep_devices_from_the_nodes(place: Place) -> None:
     device = place.device()
     target = place.deployed(device)
-    assert "Hello" in device.get("http://helloworld/")
-    assert place.peers()[_text(device.key)]["spec"]["allowedIPs"] == target["TunnelConfig"]["address"]
-    device.machine.run("curl", "-sS", "--fail", "-m", "30", "-X", "DELETE", target["StatusURL"])
-    assert poll(lambda: _text(device.key) not in place.peers(), 60, 0.1)
-    assert poll(lambda: _text(device.key) not in place.kilo.peers(), 30, 0.1)
+    service = place.api.call("GET", "/api/v1/namespaces/default/services/kubernetes")["spec"]["clusterIP"]
+    elsewhere = [(node.address(), 6443), (node.address(), 10250), (service, 443), (NEIGHBOUR, 80)]
+    device.lead(*{f"{address}/32" for address, _ in elsewhere})
+    open_ = [device.connects(*where) for where in elsewhere]
+    assert open_ == [True] * len(elsewhere), "Kilo itself leads everybody everywhere"
+    with place.kept_from_nodes():
+        assert not any(device.connects(*where, seconds=1) for where in elsewhere)
+        assert "Hello" in device.get("http://helloworld/")
+        assert json.loads(device.get(target["StatusURL"]))["Status"] == "Ready"
+
+
+@live
+def test_release_removes_the_peer(place: Place) -> None:
+    """What left when the others came: that takes its namespace some seconds."""
+    key = _text(place.leaver.key)
+    assert place.leavers_peer["spec"]["publicKey"] == key
+    assert poll(lambda: key not in place.peers(), 90, 0.1)
+    assert poll(lambda: key not in place.kilo.peers(), 30, 0.1)
     assert _text(place.foreign_key) in place.kilo.peers()
 
 
