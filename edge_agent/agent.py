@@ -74,7 +74,7 @@ class Agent:
         self.stop = threading.Event()
         self.identity = Identity(settings.state, now_ms)
         uuid, offer = self.identity.uuid, make_offer(settings)
-        self.gateway, plan, entrance = make_gateway(settings, self.identity)
+        self.gateway, plan, entrance = make_gateway(settings, self.identity, self._check_lock)
         self.site = Site(uuid, settings.site.name, plan, entrance, offer)
         self._closing = contextlib.ExitStack()
         guests = settings.guests
@@ -187,6 +187,11 @@ class Agent:
         """Until somebody says stop."""
         while not self.stop.wait(0.5):  # Python runs a signal's handler only when this thread wakes up
             self._look_at_drain()
+
+    def _check_lock(self) -> None:
+        """Raise `Unavailable` where another agent of this identity works now."""
+        if self._lock is not None:
+            self._lock.check()
 
     def _is_offered(self) -> bool:
         return self.deployments.open and not self.deployments.is_draining()

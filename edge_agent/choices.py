@@ -70,13 +70,13 @@ class AgentGateway(Gateway, Protocol):
 _Tunnels = tuple[AgentGateway, Plan, Callable[[], Entrance]]
 
 
-def make_gateway(settings: Settings, identity: Identity) -> _Tunnels:
+def make_gateway(settings: Settings, identity: Identity, check: Callable[[], None]) -> _Tunnels:
     """The gateway, the plan of the tunnels' addresses, whose network is nobody else's here, and what says
-    where tunnels lead in.
+    where tunnels lead in. `check` raises `Unavailable` where another agent of this identity works now.
     """
     uuid, given = identity.uuid, settings.gateway
     if given.kilo and given.network:
-        kilo = _make_kilo(settings, uuid, given.kilo)
+        kilo = _make_kilo(settings, uuid, given.kilo, check)
         return kilo, Plan(given.network), kilo.entrance
     interface = f"sf-{uuid.hex[:8]}"
     here = networks_here(Programs(subprocess.run), interface)
@@ -91,14 +91,14 @@ def make_gateway(settings: Settings, identity: Identity) -> _Tunnels:
     return gateway, plan, lambda: entrance
 
 
-def _make_kilo(settings: Settings, uuid: UUID, given: KiloSettings) -> KiloGateway:
+def _make_kilo(settings: Settings, uuid: UUID, given: KiloSettings, check: Callable[[], None]) -> KiloGateway:
     from edge_agent.on_kubernetes.api import open_api
     from edge_agent.on_kubernetes.kilo import KiloGateway
 
     api = open_api(settings.kubeconfig, clock=time.monotonic, sleep=threading.Event().wait)
     url = settings.resources.prometheus
     told = PeerMetrics(url, make_session(time.monotonic), time.monotonic).activity if url else None
-    return KiloGateway(uuid, api, given, told, time.monotonic)
+    return KiloGateway(uuid, api, given, told, time.monotonic, check)
 
 
 def make_offer(settings: Settings) -> Offer:

@@ -30,6 +30,7 @@ from edge_agent.sessions import make_session
 from edge_agent.settings import Settings
 from edge_agent.tunnels.gateway_settings import GatewaySettings
 from edge_agent.tunnels.kilo_settings import KiloSettings
+from edge_agent.tunnels.peer_metrics import PeerMetrics
 
 _OfCluster = Callable[[Api], Iterable[Finding]]
 _NOBODY = {"uuid": str(UUID(int=0)), "name": "check"}
@@ -120,6 +121,9 @@ def _runtime(settings: Settings) -> Iterator[tuple[str, Check]]:
     given, network = settings.gateway.kilo, settings.gateway.network
     if given and network:
         yield from _kilo(given, network, settings.state, then)
+        url = settings.resources.prometheus
+        told = PeerMetrics(url, make_session(time.monotonic), time.monotonic).activity if url else None
+        yield "Kilo: signs of life", lambda: kilo.signs_of_life(told)
 
 
 def _kilo(

@@ -4,13 +4,14 @@ addresses arrive. Called by `check.py`; calls `on_kubernetes/kilo.py`, and chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network
 from typing import Any
 
 import yaml
 
 from edge_agent.checking.findings import Finding
+from edge_agent.deployments.leases import Activity
 from edge_agent.deployments.site import Entrance
 from edge_agent.errors import AgentError
 from edge_agent.on_kubernetes.api import Object
@@ -91,6 +92,22 @@ def masquerading(api: Api, network: IPv4Network) -> Iterator[Finding]:
     else:
         text = f"kube-proxy masquerades what comes from {network}, unless the nodes have a rule against it"
         yield Finding(_PART, subject, "warning", text, advice)
+
+
+def signs_of_life(told: Callable[[], Mapping[bytes, Activity]] | None) -> Iterator[Finding]:
+    """Whether an exporter's metrics say which peers are there."""
+    subject = "signs of life"
+    if told is None:
+        text = "without --prometheus nothing tells who is there: backends end by --max-age alone"
+        yield Finding(_PART, subject, "warning", text, "have a WireGuard exporter on Kilo's nodes")
+        return
+    try:
+        count = len(told())
+    except AgentError as error:
+        advice = "Kilo's manifests have a WireGuard exporter; without any peer it says nothing"
+        yield Finding(_PART, subject, "warning", str(error), advice)
+    else:
+        yield Finding(_PART, subject, "good", f"known of {count} peers")
 
 
 def _within(network: IPv4Network, proxy: dict[str, Any]) -> bool:

@@ -74,7 +74,8 @@ class _Found:
 
 class KiloGateway:
     """Kilo's tunnels, with the devices of one agent as peers. `told` gives signs of life by device key, None
-    where nothing tells; `clock` is monotonic. Safe between threads.
+    where nothing tells; `check` raises `Unavailable` where another agent of this identity works now; `clock`
+    is monotonic. Safe between threads.
     """
 
     def __init__(
@@ -84,12 +85,14 @@ class KiloGateway:
         settings: KiloSettings,
         told: Callable[[], Mapping[bytes, Activity]] | None,
         clock: Callable[[], float],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._agent = agent
         self._api = api
         self._settings = settings
         self._told = told
         self._clock = clock
+        self._check = check
         self._guard = threading.Lock()
         self._is_up = True
         self._wanted: Wanted | None = None  # None: whatever an earlier run left
@@ -145,7 +148,7 @@ class KiloGateway:
         with self._guard:
             if self._is_up and self._clock() - self._looked_at >= LOOK_SECONDS:
                 self._look_after()
-        return self._told() if self._told else {}
+        return self._told() if self._told and self._wanted else {}
 
     def _look_after(self) -> None:
         """Set right what somebody else changed, and follow Kilo where devices enter elsewhere now."""
@@ -159,6 +162,7 @@ class KiloGateway:
 
     def _set(self, wanted: Wanted) -> dict[bytes, str]:
         """Create, change and delete Peers; returns which devices got none, and why."""
+        self._check()
         there = self._peers()
         mine = {one.name: one for one in there if one.mine}
         names = {key: self._name(key) for key in wanted}

@@ -1,14 +1,16 @@
 """What a device asks through its own tunnel: how far its backend is, how good the way there is, and goodbye.
 Called by devices, calls `deploy.py` and `probes.py`.
 
-Served on the gateway's tunnel addresses alone. Who asks is the source address, which WireGuard has
-authenticated.
+Served on the gateway's tunnel addresses alone, or where Kilo leads devices. Who asks is the source address,
+which WireGuard has authenticated.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from ipaddress import IPv4Address
+from threading import Event
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response, request
@@ -25,6 +27,8 @@ from edge_agent.wire import MAX_BODY_BYTES
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
+_LOG = logging.getLogger(__name__)
+
 
 def make_tunnel_api(deployments: Deployments, clock: Callable[[], float]) -> WSGIApplication:
     """The API as a WSGI application; `clock` is monotonic."""
@@ -32,8 +36,17 @@ def make_tunnel_api(deployments: Deployments, clock: Callable[[], float]) -> WSG
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     problems.install(app)
 
+    plan, strangers = deployments.site.plan, Event()
+
     def device() -> IPv4Address:
-        return deployments.site.plan.named(request.remote_addr or "0.0.0.0")  # noqa: S104 - no device's
+        found = plan.named(request.remote_addr or "0.0.0.0")  # noqa: S104 - no device's
+        if found not in plan.network and not strangers.is_set():
+            strangers.set()
+            _LOG.warning(
+                "who asks for a status has no device's address: does something masquerade devices?",
+                extra={"address": request.remote_addr},
+            )
+        return found
 
     def known_device() -> IPv4Address:
         """Whoever has a deployment here; raises `NotFound`."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edge_agent.checking import kilo
+from edge_agent.deployments.leases import Activity
 from edge_agent.deployments.site import Entrance
 from edge_agent.errors import Unavailable
 
@@ -74,6 +75,19 @@ def test_pods_have_other_addresses() -> None:
     nodes.append({"metadata": {"name": "two"}, "spec": {"podCIDR": "100.71.128.0/24"}})
     (found,) = kilo.pods(Server(lists={"/api/v1/nodes": nodes}), NETWORK)
     assert (found.level, "pods of two" in found.text) == ("bad", True)
+
+
+def test_what_tells_who_is_there() -> None:
+    (found,) = kilo.signs_of_life(None)
+    assert (found.level, "--max-age" in found.text) == ("warning", True)
+    (found,) = kilo.signs_of_life(lambda: {b"": Activity(0, 0)})
+    assert (found.level, found.text) == ("good", "known of 1 peers")
+
+    def away() -> Any:
+        raise Unavailable("Prometheus does not say")
+
+    (found,) = kilo.signs_of_life(away)
+    assert (found.level, "exporter" in found.advice) == ("warning", True)
 
 
 @pytest.mark.parametrize(

@@ -666,3 +666,16 @@ def test_what_another_kind_of_gateway_left_is_removed(addressing: bool) -> None:
     after.settle()
     assert after.runtime.records() == []
     assert after.deployments.deploy(HELLOWORLD, KEY, 0).state == "Deploying"
+
+
+def test_a_call_that_meets_one_without_addresses_begins_anew() -> None:
+    parts = Parts(addressing=True)
+    backend_name = parts.deployments.deploy(HELLOWORLD, KEY, 0).name
+    (record,) = parts.runtime.records()
+    other = Parts(addressing=True, store=parts.runtime.store)
+    other.runtime.store.records[record.home][1]["sinfonia/addresses"] = ""
+    with pytest.raises(Unavailable, match="being removed"):
+        other.deployments.deploy(HELLOWORLD, KEY, 0)
+    other.settle()
+    described = other.deployments.deploy(HELLOWORLD, KEY, 0)
+    assert (described.name, len(described.services or ())) == (backend_name, 1)

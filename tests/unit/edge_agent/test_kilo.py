@@ -217,6 +217,19 @@ def test_what_somebody_changed_is_set_right() -> None:
     assert world.gateway.activity() == {}
 
 
+def test_an_agent_that_another_one_replaced_changes_nothing() -> None:
+    def replaced() -> None:
+        raise Unavailable("another agent works now")
+
+    world = World()
+    world.gateway.sync([FIRST])
+    stale = KiloGateway(AGENT, world.server, WHERE, None, world.clock, replaced)
+    with pytest.raises(Unavailable, match="another agent"):
+        stale.sync([])
+    stale.down()
+    assert set(world.server.allowed()) == {ONE}
+
+
 def test_down_takes_all_and_a_late_sync_brings_nothing_back() -> None:
     world = World()
     world.gateway.sync([FIRST])
@@ -434,6 +447,18 @@ def test_a_prometheus_that_is_away() -> None:
         pass
     with pytest.raises(Unavailable, match="Prometheus"):
         PeerMetrics(url, make_session(time.monotonic), Clock()).activity()
+
+
+def test_nothing_is_asked_while_there_is_nobody_to_ask_about() -> None:
+    def away() -> Any:
+        raise Unavailable("no Prometheus")
+
+    world = World(away)
+    world.gateway.sync([])
+    assert world.gateway.activity() == {}
+    world.gateway.sync([FIRST])
+    with pytest.raises(Unavailable):
+        world.gateway.activity()
 
 
 def parts_with(told: Any, **options: Any) -> tuple[Parts, World]:

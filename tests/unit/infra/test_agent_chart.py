@@ -33,6 +33,8 @@ KILO = (
     "gateway.kilo.network=100.71.0.0/16",
     "--set",
     "gateway.endpoint=",
+    "--set",
+    "config.max-age=3600",
 )
 VAP = ("--api-versions", "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy")
 
@@ -151,7 +153,8 @@ def test_the_operators_settings_are_options_of_the_agent(capsys):
         (("--set", "gateway.endpoint=192.0.2.7", "--set", "gateway.expose=magic"), "expose"),
         (("--set", "gateway.endpoint=192.0.2.7", "--set", "config.state=/x"), "config"),
         (("--set", "gateway.endpoint=192.0.2.7", "--set", "typo=1"), "typo"),
-        (("--set", "gateway.kind=kilo"), "gateway.kilo.network"),
+        (("--set", "gateway.kind=kilo", "--set", "config.max-age=60"), "gateway.kilo.network"),
+        ((*KILO, "--set", "config.max-age=null"), "prometheus, or max-age"),
         (("--set", "gateway.kind=magic", "--set", "gateway.endpoint=192.0.2.7"), "kind"),
         ((*KILO, "--set", "gateway.kilo.network=100.71.0.0"), "network"),
         (("--set", "gateway.endpoint=192.0.2.7", "--set", "image.digest=sha256:12"), "digest"),
@@ -222,7 +225,7 @@ def test_with_kilo_it_makes_no_tunnels_of_its_own(tmp_path):
 @needs("helm")
 def test_with_kilo_the_agent_takes_what_the_chart_says(tmp_path):
     file = tmp_path / "agent.yaml"
-    more = ("config.root={http://root.example}", "config.recipes=r", "config.max-age=3600")
+    more = ("config.root={http://root.example}", "config.recipes=r")
     options = [*KILO, "--set", "gateway.kilo.node=edge-1", *(word for one in more for word in ("--set", one))]
     file.write_text(yaml.safe_dump(config(*options)))
     settings = Settings.from_arguments(parse(["run", "--config", str(file)]), lambda: "10.1.0.9")
