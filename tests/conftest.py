@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 CLUSTER = "cluster"
-_LONG = 64
+_LONG = 16
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name what is long by its argument: archives have the time in them, and a name must be the same everywhere."""
+    """Call long bytes by their argument: archives have the time in them, names must not change."""
     return argname if isinstance(val, bytes) and len(val) > _LONG else None
 
 
