@@ -103,6 +103,7 @@ class KubernetesRuntime:
         self.lock = lock
         self._placement = placement or Placement()
         self._sight = Sight(agent, api, clock)
+        self._fenced: set[str] = set()  # by this run
 
     def close(self) -> None:
         """Stop what follows the cluster."""
@@ -150,6 +151,7 @@ class KubernetesRuntime:
             self._note(record, {namespaces.RESTING: None})
             for guard in guards.guards(self._policy(record, manifests), limits):
                 self._apply(record, guard)
+            self._fenced.add(record.home)
             self.touch(record)
             self._await_quota(record)
             for manifest in guards.limited(_addressed(manifests, record), limits):
@@ -196,8 +198,14 @@ class KubernetesRuntime:
         return self._sight.observe(records)
 
     def touch(self, record: Record) -> None:
-        """Renew the lease object, for people and other programs to see."""
+        """Renew the lease object, for people and other programs to see. At first, what an earlier run left
+        is fenced anew: it may have sent from other addresses.
+        """
         try:
+            if record.home not in self._fenced and record.addresses is None:
+                self._check_lock()
+                self._apply(record, guards.fence(guards.behind_gateway(self._gateways)))
+                self._fenced.add(record.home)
             self._apply(record, namespaces.lease(record, self._agent, self._lease_seconds, self._now()))
         except Refused as error:
             raise Unavailable(f"The lease can't be renewed: {error}") from error

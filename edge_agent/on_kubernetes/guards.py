@@ -75,8 +75,13 @@ def guards(policy: Manifest, limits: Limits) -> list[Manifest]:
             "v1", "ResourceQuota", QUOTA, spec={"hard": {"pods": str(limits.pods), **_COUNTS, **hard}}
         ),
         bare_object("v1", "LimitRange", "sinfonia", spec={"limits": [container]}),
-        bare_object("networking.k8s.io/v1", "NetworkPolicy", "sinfonia", spec=policy),
+        fence(policy),
     ]
+
+
+def fence(policy: Manifest) -> Manifest:
+    """The network policy alone, as an object."""
+    return bare_object("networking.k8s.io/v1", "NetworkPolicy", "sinfonia", spec=policy)
 
 
 def behind_gateway(gateways: Sequence[Mapping[str, Any]]) -> Manifest:

@@ -102,7 +102,7 @@ def test_kubernetes_refusals() -> None:
         kubernetes(Connection(403, {"message": "quota"})).create(RECORD)
     with pytest.raises(DeployFailed, match="unknown field"):
         kubernetes(Connection(422, {"message": "unknown field"})).apply(RECORD, [], STANDARD)
-    with pytest.raises(Unavailable, match="lease"):
+    with pytest.raises(Unavailable, match="renewed"):
         kubernetes(Connection(404, {"message": "gone"})).touch(RECORD)
     kubernetes(Connection(404, {})).delete(RECORD)
     with pytest.raises(DeployFailed, match="not found"):
@@ -113,6 +113,22 @@ def test_kubernetes_refusals() -> None:
     mine = {"metadata": {"labels": RECORD.labels(AGENT), "uid": "u"}}
     with pytest.raises(Unavailable, match="still being removed"):
         kubernetes(Connection(200, mine)).delete(RECORD)
+
+
+def test_what_an_earlier_run_left_is_fenced_anew_once() -> None:
+    """That run may have sent from other addresses, which its policy lets in."""
+    connection = Connection()
+    runtime = kubernetes(connection)
+    runtime.touch(RECORD)
+    runtime.touch(RECORD)
+    kinds = [path.split("/")[-2] for method, path in connection.asked if method == "PATCH"]
+    assert kinds == ["networkpolicies", "leases", "leases"]
+
+
+def test_what_kilo_leads_devices_to_keeps_its_policy() -> None:
+    connection = Connection()
+    kubernetes(connection).touch(replace(RECORD, addresses={"web": IPv4Address("10.97.0.9")}))
+    assert [path.split("/")[-2] for _, path in connection.asked] == ["leases"]
 
 
 def test_another_agents_namespace_is_left_alone() -> None:
