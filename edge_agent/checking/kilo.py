@@ -15,9 +15,11 @@ from edge_agent.deployments.leases import Activity
 from edge_agent.deployments.site import Entrance
 from edge_agent.errors import AgentError
 from edge_agent.on_kubernetes.api import Object
-from edge_agent.on_kubernetes.kilo import GROUP, PEERS, Api, read_network
+from edge_agent.on_kubernetes.kilo import GROUP, PEERS, Api
+from edge_agent.on_kubernetes.kilo_objects import read_network
 
 _PART = "Kilo"
+_SOME_PODS = 200
 _PROXY = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
 
 
@@ -57,16 +59,24 @@ def entrance(look: Callable[[], Entrance]) -> Iterator[Finding]:
 
 
 def pods(api: Api, network: IPv4Network) -> Iterator[Finding]:
-    """Whether pods may have addresses of the tunnels' network."""
-    for node in api.items("/api/v1/nodes"):
-        spec = node.get("spec") or {}
-        for text in spec.get("podCIDRs") or [spec.get("podCIDR")]:
-            block = read_network(str(text))
-            if block and block.overlaps(network):
-                text = f"pods of {node['metadata']['name']} have addresses of {network} ({block})"
-                yield Finding(_PART, "addresses", "bad", text, "give another --tunnel-network")
-                return
-    yield Finding(_PART, "addresses", "good", f"no node's pods have addresses of {network}")
+    """Whether pods have addresses of the tunnels' network, or others than Kilo knows of: it masquerades what
+    goes to these.
+    """
+    blocks = [block for node in api.items("/api/v1/nodes") for block in _pod_blocks(node)]
+    clash = next((block for block in blocks if block.overlaps(network)), None)
+    if clash:
+        text = f"pods have addresses of {network} ({clash})"
+        yield Finding(_PART, "addresses", "bad", text, "give another --tunnel-network")
+        return
+    some = api.call("GET", "/api/v1/pods", limit=str(_SOME_PODS)).get("items") or []
+    strays = [address for address in map(_pod_address, some) if address and not _held(address, blocks)]
+    if strays:
+        text = f"Kilo masquerades devices to pods such as {strays[0]}, which is in no node's podCIDR"
+        advice = "let the network give pods their addresses by nodes' podCIDR (host-local)"
+        yield Finding(_PART, "addresses", "warning", text, advice)
+    else:
+        text = f"no node's pods have addresses of {network}, and all have those that Kilo knows of"
+        yield Finding(_PART, "addresses", "good", text)
 
 
 def masquerading(api: Api, network: IPv4Network) -> Iterator[Finding]:
@@ -113,6 +123,24 @@ def signs_of_life(told: Callable[[], Mapping[bytes, Activity]] | None) -> Iterat
 def _within(network: IPv4Network, proxy: dict[str, Any]) -> bool:
     blocks = [read_network(block) for block in str(proxy.get("clusterCIDR") or "").split(",")]
     return any(block and network.subnet_of(block) for block in blocks)
+
+
+def _pod_blocks(node: Object) -> list[IPv4Network]:
+    spec = node.get("spec") or {}
+    blocks = map(read_network, map(str, spec.get("podCIDRs") or [spec.get("podCIDR")]))
+    return [block for block in blocks if block]
+
+
+def _pod_address(pod: Object) -> str | None:
+    """A running pod's own address; None for one that has its node's."""
+    status = pod.get("status") or {}
+    own = status.get("phase") == "Running" and not (pod.get("spec") or {}).get("hostNetwork")
+    return status.get("podIP") if own else None
+
+
+def _held(address: str, blocks: list[IPv4Network]) -> bool:
+    found = read_network(address)
+    return found is None or any(found.subnet_of(block) for block in blocks)
 
 
 def _labels(item: Object) -> Object:

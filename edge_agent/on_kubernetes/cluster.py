@@ -31,7 +31,7 @@ from edge_agent.on_kubernetes.api import (
     context_namespace,
     open_api,
 )
-from edge_agent.on_kubernetes.kilo import cluster_address
+from edge_agent.on_kubernetes.kilo_objects import cluster_address
 from edge_agent.on_kubernetes.lock import Lock
 from edge_agent.on_kubernetes.namespaces import MANAGER
 from edge_agent.on_kubernetes.placement import Placement

@@ -10,22 +10,25 @@ device gets no tunnel.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Address
 from typing import Any, Protocol
 from uuid import UUID
 
 from edge_agent.deployments.leases import Activity
-from edge_agent.deployments.records import AGENT_LABEL, MANAGED_BY
 from edge_agent.deployments.routes import Peer
 from edge_agent.deployments.site import Entrance
-from edge_agent.errors import InvalidRequest, Unavailable
-from edge_agent.fields import format_key, parse_application_key
+from edge_agent.errors import Unavailable
 from edge_agent.on_kubernetes.api import Object, Refused
+from edge_agent.on_kubernetes.kilo_objects import (
+    PeerObject,
+    choose_node,
+    cluster_address,
+    peer_name,
+    peer_object,
+)
 from edge_agent.on_kubernetes.namespaces import MANAGER
 from edge_agent.tunnels.kilo_settings import KiloSettings
 
@@ -33,9 +36,6 @@ _LOG = logging.getLogger(__name__)
 
 GROUP = "/apis/kilo.squat.ai/v1alpha1"
 PEERS = f"{GROUP}/peers"
-_KEY = "kilo.squat.ai/key"
-_ENDPOINTS = ("kilo.squat.ai/force-endpoint", "kilo.squat.ai/endpoint")
-_LEADER = "kilo.squat.ai/leader"
 _MERGE = "application/merge-patch+json"
 LOOK_SECONDS = 60.0
 """Peers that somebody else changed, and nodes that devices enter at, are looked for so often."""
@@ -54,22 +54,6 @@ class Api(Protocol):
 
     def items(self, path: str, **query: str) -> list[Object]:
         """All objects of a list."""
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A Peer object as it is there, of ours or of somebody else's."""
-
-    name: str
-    uid: str
-    mine: bool
-    key: bytes | None
-    blocks: frozenset[str]
-
-    def takes(self, key: bytes, addresses: frozenset[IPv4Address]) -> bool:
-        """Whether it has this key, or one of the addresses; a default route is everybody's."""
-        networks = [network for network in map(read_network, self.blocks) if network and network.prefixlen]
-        return self.key == key or any(address in network for network in networks for address in addresses)
 
 
 class KiloGateway:
@@ -165,7 +149,7 @@ class KiloGateway:
         self._check()
         there = self._peers()
         mine = {one.name: one for one in there if one.mine}
-        names = {key: self._name(key) for key in wanted}
+        names = {key: peer_name(self._agent, key) for key in wanted}
         for one in mine.values():  # first: no address is two Peers'
             if one.name not in names.values():
                 self._delete(one)
@@ -173,7 +157,7 @@ class KiloGateway:
         others = [one for one in there if not one.mine]
         for key in sorted(wanted, key=lambda key: names[key] not in mine):  # what is given up, comes first
             addresses, found = wanted[key], mine.get(names[key])
-            body = self._peer(names[key], key, addresses)
+            body = peer_object(self._agent, key, addresses)
             if found is not None and (found.key, found.blocks) == (
                 key,
                 frozenset(body["spec"]["allowedIPs"]),
@@ -195,39 +179,15 @@ class KiloGateway:
             _LOG.warning("a device has no tunnel", extra={"reason": clashes[key]})
         self._refused = set(clashes)
 
-    def _peers(self) -> list[_Found]:
+    def _peers(self) -> list[PeerObject]:
         try:
-            return [self._read(item) for item in self._api.items(PEERS)]
+            return [PeerObject.read(item, self._agent) for item in self._api.items(PEERS)]
         except Refused as error:
             if error.status == 404:
                 raise Unavailable("This cluster has no Kilo: it knows no peers.kilo.squat.ai.", 60) from error
             raise Unavailable(f"Kilo's Peers can't be read: {error}") from error
 
-    def _read(self, item: Object) -> _Found:
-        metadata, spec = _part(item, "metadata"), _part(item, "spec")
-        mine = _part(metadata, "labels").get(AGENT_LABEL) == str(self._agent)
-        listed = spec.get("allowedIPs")
-        blocks = frozenset(map(str, listed if isinstance(listed, list) else ()))
-        return _Found(
-            str(metadata.get("name")), str(metadata.get("uid")), mine, _key(spec.get("publicKey")), blocks
-        )
-
-    def _name(self, key: bytes) -> str:
-        return f"sinfonia-{self._agent.hex[:8]}-{hashlib.sha256(key).hexdigest()[:16]}"
-
-    def _peer(self, name: str, key: bytes, addresses: frozenset[IPv4Address]) -> Object:
-        """The object. Without a keepalive of ours: devices' answers to it would look like use."""
-        return {
-            "apiVersion": "kilo.squat.ai/v1alpha1",
-            "kind": "Peer",
-            "metadata": {"name": name, "labels": {MANAGED_BY: "sinfonia", AGENT_LABEL: str(self._agent)}},
-            "spec": {
-                "allowedIPs": [f"{address}/32" for address in sorted(addresses)],
-                "publicKey": format_key(key),
-            },
-        }
-
-    def _send(self, found: _Found | None, body: Object) -> bool:
+    def _send(self, found: PeerObject | None, body: Object) -> bool:
         """Create or change it; False where one of this name is not ours."""
         try:
             if found is None:
@@ -242,7 +202,7 @@ class KiloGateway:
             raise Unavailable(f"The Kilo Peer {body['metadata']['name']} can't be set: {error}") from error
         return True
 
-    def _delete(self, one: _Found) -> None:
+    def _delete(self, one: PeerObject) -> None:
         only = {"preconditions": {"uid": one.uid}}
         try:
             self._api.call("DELETE", f"{PEERS}/{one.name}", only)
@@ -267,76 +227,8 @@ class KiloGateway:
         return Entrance(key, endpoint, address)
 
 
-def choose_node(nodes: Sequence[Object], name: str | None, told: str | None) -> tuple[bytes, str]:
-    """WireGuard key and endpoint of the node that devices enter at: the one of this `name`, else a leader,
-    else the first. `told` is the endpoint that the operator gives. Raises `Unavailable` where there is none.
-    """
-    usable = sorted(_usable(nodes, told), key=lambda one: (not one[0], one[1]))
-    for _, node, key, endpoint in usable:
-        if name in (None, node):
-            return key, endpoint
-    raise Unavailable(
-        f"There is no node {name or ''}".rstrip() + f" with Kilo's WireGuard key ({_KEY}) and endpoint"
-        f" ({_ENDPOINTS[1]}), an IPv4 address and port; --wireguard-endpoint says the endpoint."
-    )
-
-
-def cluster_address(service: Object) -> IPv4Address | None:
-    """The Service's own IPv4 address, None for a headless one, or one that has IPv6 only."""
-    spec = _part(service, "spec")
-    listed = spec.get("clusterIPs")
-    for text in [spec.get("clusterIP"), *(listed if isinstance(listed, list) else ())]:
-        try:
-            return IPv4Address(str(text))
-        except AddressValueError:
-            continue
-    return None
-
-
-def read_network(text: str) -> IPv4Network | None:
-    """One of a Peer's `allowedIPs`; None for what is of IPv6, or none, and what Kilo passes over."""
-    try:
-        return IPv4Network(text, strict=False)
-    except ValueError:
-        return None
-
-
-def _usable(nodes: Sequence[Object], told: str | None) -> Iterator[tuple[bool, str, bytes, str]]:
-    """Whether it leads, its name, key and endpoint, of each node that has both."""
-    for node in nodes:
-        metadata = _part(node, "metadata")
-        notes = _part(metadata, "annotations")
-        key = _key(notes.get(_KEY))
-        said = next((str(notes[name]) for name in _ENDPOINTS if notes.get(name)), None)
-        endpoint = told or _endpoint(said)
-        if key is not None and endpoint is not None:
-            yield _LEADER in notes, str(metadata.get("name")), key, endpoint
-
-
-def _endpoint(text: str | None) -> str | None:
-    host, _, port = (text or "").partition(":")
-    try:
-        address = IPv4Address(host)
-    except AddressValueError:
-        return None
-    good = port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536
-    return f"{address}:{int(port)}" if good else None
-
-
 def _want(peers: Sequence[Peer]) -> Wanted:
     wanted: dict[bytes, frozenset[IPv4Address]] = {}
     for peer in peers:
         wanted[peer.key] = wanted.get(peer.key, frozenset()) | {peer.device}
     return wanted
-
-
-def _key(text: Any) -> bytes | None:
-    try:
-        return parse_application_key(str(text))
-    except InvalidRequest:
-        return None
-
-
-def _part(thing: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = thing.get(name)
-    return part if isinstance(part, dict) else {}

@@ -65,16 +65,30 @@ def test_where_devices_enter() -> None:
     assert (found.level, found.text) == ("bad", "There is no node with Kilo's key")
 
 
+def pod(address: str, phase: str = "Running", **spec: Any) -> dict[str, Any]:
+    return {"spec": spec, "status": {"phase": phase, "podIP": address}}
+
+
 def test_pods_have_other_addresses() -> None:
     nodes = [
         {"metadata": {"name": "one"}, "spec": {"podCIDRs": ["fd00::/64", "10.1.0.0/24"]}},
         {"metadata": {}},
     ]
-    (found,) = kilo.pods(Server(lists={"/api/v1/nodes": nodes}), NETWORK)
+    running = [
+        pod("10.1.0.7"),
+        pod("192.0.2.7", hostNetwork=True),
+        pod("fd00::7"),
+        pod("10.9.0.1", "Pending"),
+    ]
+    server = Server({"/api/v1/pods": {"items": running}}, {"/api/v1/nodes": nodes})
+    (found,) = kilo.pods(server, NETWORK)
     assert found.level == "good"
+    running.append(pod("10.9.0.7"))
+    (found,) = kilo.pods(server, NETWORK)
+    assert (found.level, "10.9.0.7" in found.text) == ("warning", True)
     nodes.append({"metadata": {"name": "two"}, "spec": {"podCIDR": "100.71.128.0/24"}})
-    (found,) = kilo.pods(Server(lists={"/api/v1/nodes": nodes}), NETWORK)
-    assert (found.level, "pods of two" in found.text) == ("bad", True)
+    (found,) = kilo.pods(server, NETWORK)
+    assert (found.level, "100.71.128.0/24" in found.text) == ("bad", True)
 
 
 def test_what_tells_who_is_there() -> None:

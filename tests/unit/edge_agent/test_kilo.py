@@ -18,7 +18,8 @@ from edge_agent.arguments import make_parser
 from edge_agent.deployments.leases import Activity
 from edge_agent.errors import SettingsError, Unavailable
 from edge_agent.on_kubernetes.guards import for_device
-from edge_agent.on_kubernetes.kilo import LOOK_SECONDS, KiloGateway, cluster_address
+from edge_agent.on_kubernetes.kilo import LOOK_SECONDS, KiloGateway
+from edge_agent.on_kubernetes.kilo_objects import cluster_address
 from edge_agent.option_values import Address
 from edge_agent.sessions import make_session
 from edge_agent.settings import Settings
