@@ -296,11 +296,12 @@ def _ip(where: Address | Network) -> str:
 
 
 class Enforcer:
-    """Enforces from `__enter__` to `__exit__` the policies of namespaces with the labels `within`: others may
-    use the same cluster for tests of their own. A pod is judged once its address is in its status.
+    """Enforces from `__enter__` to `__exit__` the policies of namespaces with one of the sets of labels
+    `within`: others may use the same cluster for tests of their own. A pod is judged once its address is in
+    its status.
     """
 
-    def __init__(self, api: Api, within: Labels) -> None:
+    def __init__(self, api: Api, *within: Labels) -> None:
         self._api = api
         self._within = within
         self._written = ""
@@ -316,7 +317,7 @@ class Enforcer:
             policies = [
                 one
                 for one in self._api.items("/apis/networking.k8s.io/v1/networkpolicies")
-                if selects({"matchLabels": self._within}, namespaces.get(one["metadata"]["namespace"], {}))
+                if self._is_within(namespaces.get(one["metadata"]["namespace"], {}))
             ]
             pods = [pod for pod in map(Pod.read, self._api.items("/api/v1/pods")) if pod]
             known = [pod for pod in pods if pod.namespace in namespaces]
@@ -324,6 +325,9 @@ class Enforcer:
             if text != self._written:
                 node.run("nft", "-f", "-", text=text)
                 self._written = text
+
+    def _is_within(self, labels: Labels) -> bool:
+        return any(selects({"matchLabels": one}, labels) for one in self._within)
 
     def _follow(self) -> None:
         while not self._end.wait(_EVERY_SECONDS):
