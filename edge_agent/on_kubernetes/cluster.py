@@ -1,17 +1,16 @@
 """Backends on Kubernetes, behind the port of `deployments/runtime.py`: what changes the cluster. Calls the
-API server through `api.py`; `sight.py` reads there, `namespaces.py` and `guards.py` say what is made.
+API server through `api.py`; `sight.py` reads there, `namespaces.py` and `guards.py` say what is made,
+`refusals.py` what it means that something is refused.
 
 One namespace for each deployment is the record: making it is atomic, and deleting it deletes everything.
-Objects are sent by server-side apply, so that doing it again is harmless. A refusal ends a deployment only
-where it is about the deployment; where it is about the agent or the server, it is tried again.
+Objects are sent by server-side apply, so that doing it again is harmless.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from ipaddress import IPv4Network
@@ -35,6 +34,7 @@ from edge_agent.on_kubernetes.kilo_objects import cluster_address
 from edge_agent.on_kubernetes.lock import Lock
 from edge_agent.on_kubernetes.namespaces import MANAGER
 from edge_agent.on_kubernetes.placement import Placement
+from edge_agent.on_kubernetes.refusals import refusals
 from edge_agent.on_kubernetes.sight import Sight
 from edge_agent.recipes.limits import Limits
 from edge_agent.recipes.manifests import Manifest
@@ -45,16 +45,6 @@ _MERGE = "application/merge-patch+json"
 _GONE_SECONDS = 60.0
 _STUCK_SECONDS = 1.0
 _QUOTA_SECONDS = 10.0
-_ABOUT_IT = {
-    403: re.compile(
-        r"exceeded quota|failed quota|violates PodSecurity|denied the request|being terminated|usage per",
-        re.IGNORECASE,
-    ),
-    404: re.compile(r"^namespaces .* not found"),
-}
-"""Words of refusals that are about the deployment: its quota, policies, its namespace. Others with these
-statuses are about the agent's own rights, about something that is not there yet, or from a proxy.
-"""
 _PLURALS = {
     "ConfigMap": "configmaps",
     "Deployment": "deployments",
@@ -128,7 +118,7 @@ class KubernetesRuntime:
         """Make the services and note the addresses that the cluster gave them."""
         self._check_lock()
         labels, given = record.labels(self._agent), {}
-        with _refusals():
+        with refusals():
             for manifest in manifests:
                 name = manifest["metadata"]["name"]
                 if manifest["kind"] == "Service" and name in record.ports:
@@ -147,14 +137,14 @@ class KubernetesRuntime:
         """Send the guards, then the app."""
         self._check_lock()
         labels = record.labels(self._agent)
-        with _refusals():
+        with refusals():
             self._note(record, {namespaces.RESTING: None})
             for guard in guards.guards(self._policy(record, manifests), limits):
                 self._apply(record, guard)
             self._fenced.add(record.home)
             self.touch(record)
             self._await_quota(record)
-            for manifest in guards.limited(_addressed(manifests, record), limits):
+            for manifest in guards.limited(namespaces.addressed(manifests, record), limits):
                 self._apply(record, self._placement.place(namespaces.labelled(manifest, labels)))
 
     def _policy(self, record: Record, manifests: Sequence[Manifest]) -> Manifest:
@@ -316,33 +306,6 @@ def own_namespace() -> str | None:
     with suppress(OSError):
         return OWN_NAMESPACE.read_text().strip() or None
     return None
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn a refusal into what it means for a deployment."""
-    try:
-        yield
-    except Refused as error:
-        words = _ABOUT_IT.get(error.status)
-        if error.status in (400, 413, 422) or (words and words.search(str(error))):
-            raise DeployFailed(f"Kubernetes refused it: {error}") from error
-        raise Unavailable(f"Kubernetes refused it for now: {error}") from error
-
-
-def _addressed(manifests: Sequence[Manifest], record: Record) -> list[Manifest]:
-    """The manifests, services with the addresses that the record promises: one that somebody deleted gets
-    the same again.
-    """
-    given = record.addresses or {}
-
-    def whole(manifest: Manifest) -> Manifest:
-        name = manifest["metadata"]["name"]
-        if manifest["kind"] != "Service" or name not in given:
-            return manifest
-        return {**manifest, "spec": {**manifest["spec"], "clusterIP": str(given[name])}}
-
-    return [whole(manifest) for manifest in manifests]
 
 
 def _ends(pod: Object) -> bool:

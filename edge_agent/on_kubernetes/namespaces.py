@@ -4,7 +4,7 @@ What fences the guest in stands in `guards.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -64,6 +64,21 @@ def labelled(manifest: Manifest, labels: Mapping[str, str]) -> Manifest:
         template = _with_labels(manifest["spec"]["template"], mine)
         changed["spec"] = {**manifest["spec"], "template": template}
     return changed
+
+
+def addressed(manifests: Sequence[Manifest], record: Record) -> list[Manifest]:
+    """The manifests, services with the addresses that the record promises: one that somebody deleted gets
+    the same again.
+    """
+    given = record.addresses or {}
+
+    def whole(manifest: Manifest) -> Manifest:
+        name = manifest["metadata"]["name"]
+        if manifest["kind"] != "Service" or name not in given:
+            return manifest
+        return {**manifest, "spec": {**manifest["spec"], "clusterIP": str(given[name])}}
+
+    return [whole(manifest) for manifest in manifests]
 
 
 def _with_labels(thing: Manifest, labels: Mapping[str, str]) -> Manifest:
