@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from zeroconf import Error, ServiceInfo, Zeroconf
+from zeroconf import Error, RecordUpdate, RecordUpdateListener, ServiceInfo, Zeroconf
 
 from edge_agent.errors import SettingsError
 
@@ -39,14 +39,16 @@ class Advertiser:
         port: int,
         told: Mapping[str, str],
     ) -> None:
-        self._name = name
-        self._uuid = uuid
+        self._label = _label(name)
+        self._server = f"sinfonia-{uuid}.local."
         self._addresses = addresses
         self._port = port
         self._told = {"path": "/", "uuid": str(uuid), "v": PROTOCOL, **told}
         self._open_at: tuple[str, ...] = ()
         self._zeroconf: Zeroconf | None = None
-        self._info = self._described(())
+        self._info = self._described(self._label, ())
+        self._rivals = _Rivals(self._info)
+        self._lost = 0
         self._guard = threading.Lock()
 
     def keep(self, stop: threading.Event, welcome: Callable[[], bool]) -> None:
@@ -59,32 +61,68 @@ class Advertiser:
             stop.wait(LOOK_SECONDS)
 
     def open(self) -> None:
-        """Announce at the addresses of now. Takes about a second, nothing where all is as before; a failure
-        is logged and may be tried again.
+        """Announce at the addresses of now. Takes about a second, little where all is as before; a failure is
+        logged and may be tried again.
         """
         with self._guard:
             wanted = tuple(sorted(self._addresses()))
-            if wanted == self._open_at:
-                return
-            self._withdraw()
             if not wanted:
+                self._withdraw()
                 return
             try:
-                self._zeroconf = Zeroconf(interfaces=_interfaces(wanted))
-                self._info = self._described(wanted)
-                # A name that another cloudlet has already gets a number behind it (RFC 6762, 9).
-                self._zeroconf.register_service(self._info, allow_name_change=True)
+                self._contend()
+                if wanted != self._open_at:
+                    self._move(wanted)
             except (OSError, RuntimeError, Error) as error:  # RuntimeError: an address that has just gone
                 _LOG.warning("Zeroconf does not work here", extra={"reason": repr(error)})
                 self._withdraw()
-            else:
-                self._open_at = wanted
-                _LOG.info("announced", extra={"service": self._info.name, "addresses": ", ".join(wanted)})
 
     def close(self) -> None:
         """Say goodbye, so that nobody looks for us any more."""
         with self._guard:
             self._withdraw()
+
+    def _move(self, wanted: tuple[str, ...]) -> None:
+        """Be announced at other addresses. The name stays, without another trial: whoever looked for one
+        meanwhile would take it.
+        """
+        moves = self._zeroconf is not None
+        self._leave()
+        zeroconf = self._zeroconf = Zeroconf(interfaces=_interfaces(wanted))
+        label = self._info.name.removesuffix(f".{SERVICE_TYPE}") if moves else self._fresh_label()
+        self._info = info = self._described(label, wanted)
+        # A name that another cloudlet has already gets a number behind it (RFC 6762, 9).
+        zeroconf.register_service(info, allow_name_change=True, cooperating_responders=moves)
+        self._rivals = _Rivals(info)
+        zeroconf.add_listener(self._rivals, None)
+        self._open_at = wanted
+        _LOG.info("announced", extra={"service": info.name, "addresses": ", ".join(wanted)})
+
+    def _contend(self) -> None:
+        """Where another one turns out to have our name, since it was too busy to say so in time or came with
+        another network: the later server's name yields, the other one says again that it has it.
+        """
+        rival, self._rivals.server = self._rivals.server, None
+        if rival is None or self._zeroconf is None:
+            return
+        if rival > self._server:
+            self._zeroconf.update_service(self._info)
+            return
+        _LOG.info("another cloudlet has the name", extra={"service": self._info.name})
+        self._lost += 1
+        self._leave()
+
+    def _fresh_label(self) -> str:
+        """The name; with a number where one was lost already."""
+        number = f"-{self._lost + 1}" if self._lost else ""
+        return _label(self._label, number)
+
+    def _leave(self) -> None:
+        """End without a goodbye: the name stays somebody's."""
+        zeroconf, self._zeroconf, self._open_at = self._zeroconf, None, ()
+        if zeroconf is not None:
+            zeroconf.registry.async_remove(self._info)
+            zeroconf.close()
 
     def _withdraw(self) -> None:
         zeroconf, self._zeroconf, self._open_at = self._zeroconf, None, ()
@@ -97,18 +135,34 @@ class Advertiser:
         finally:
             zeroconf.close()
 
-    def _described(self, addresses: Sequence[str]) -> ServiceInfo:
+    def _described(self, label: str, addresses: Sequence[str]) -> ServiceInfo:
         try:
             return ServiceInfo(
                 SERVICE_TYPE,
-                f"{_label(self._name)}.{SERVICE_TYPE}",
+                f"{label}.{SERVICE_TYPE}",
                 port=self._port,
                 parsed_addresses=list(dict.fromkeys(address.partition("%")[0] for address in addresses)),
                 properties=dict(self._told),
-                server=f"sinfonia-{self._uuid}.local.",
+                server=self._server,
             )
         except (Error, OSError, ValueError) as error:
-            raise SettingsError(f"--announce: can't announce {self._name!r}: {error}") from error
+            raise SettingsError(f"--announce: can't announce {label!r}: {error}") from error
+
+
+class _Rivals(RecordUpdateListener):
+    """Hears who else says that it has the name of `info`: `server`, if anybody."""
+
+    def __init__(self, info: ServiceInfo) -> None:
+        super().__init__()
+        self.server: str | None = None
+        self._name, self._own = info.key, info.server_key
+
+    def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:  # noqa: ARG002 - as Zeroconf calls it
+        """Called by Zeroconf, in its thread."""
+        for record in (update.new for update in records):
+            server = getattr(record, "server_key", None)  # of SRV records alone
+            if server not in (None, self._own) and record.key == self._name and record.ttl:
+                self.server = server
 
 
 def _interfaces(addresses: Sequence[str]) -> Any:
@@ -118,7 +172,8 @@ def _interfaces(addresses: Sequence[str]) -> Any:
     return sorted(addresses, key=lambda one: (":" in one, "%" not in one))
 
 
-def _label(name: str) -> str:
-    """The name as a DNS-SD instance name: no dots, at most 63 bytes."""
-    label = name.replace(".", "-").encode()[:_LABEL_BYTES].decode("utf-8", "ignore").strip()
-    return label or "cloudlet"
+def _label(name: str, number: str = "") -> str:
+    """The name as a DNS-SD instance name, with a number behind it: no dots, at most 63 bytes."""
+    room = _LABEL_BYTES - len(number)
+    label = name.replace(".", "-").encode()[:room].decode("utf-8", "ignore").strip()
+    return (label or "cloudlet") + number
