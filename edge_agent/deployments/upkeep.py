@@ -72,6 +72,7 @@ class Upkeep:
         for live in self._lives.all():
             if live.record.name in ready:
                 self._lifecycle.ready(live)
+                self._lifecycle.touch_later(live)  # it is held anew, by this run
         if self._max_age_seconds:
             self._aging_from = self._clock() + min(AGE_GRACE_SECONDS, self._max_age_seconds / 2)
         _LOG.info("deployments taken over", extra={"count": len(records)})

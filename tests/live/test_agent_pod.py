@@ -27,13 +27,15 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from edge_agent.capabilities import NET_ADMIN, read_sets
 from edge_agent.on_kubernetes.api import Refused
 from tests.fakes.edge_agent_backends import HELLOWORLD
-from tests.lab import cluster, images
+from tests.lab import cluster, images, node
 from tests.lab.agent_image import AGENT_IMAGE, USER, agent_archive
 from tests.lab.machine import Machine, Network, poll
 from tests.lab.needs import needs
+from tests.lab.policies import Enforcer
 
 NEEDS = ("kubernetes", "root", "tun", "helm", "ip", "wg", "wireguard-go", "nft", "podman", "busybox-static")
 WAIT = 120.0
+LABEL = "sinfonia-lab/pod"
 KUBECTL = Path(sys.executable).parent / "kubectl"
 
 
@@ -87,7 +89,8 @@ def cloudlet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloudlet]:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)
         stack.callback(_clean, made)
-        made.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": made.namespace}})
+        labels = {LABEL: made.namespace}
+        made.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": made.namespace, "labels": labels}})
         made.api.call("POST", f"/api/v1/namespaces/{made.namespace}/configmaps", _recipes())
         file = tmp_path_factory.mktemp("pod") / "values.json"
         file.write_text(json.dumps(_values(folder)))
@@ -206,11 +209,26 @@ class Device:
         return self.machine.run("curl", "-sS", "-m", "3", f"http://{address}/", check=False).stdout
 
 
+@contextlib.contextmanager
+def enforced(cloudlet: Cloudlet) -> Iterator[None]:
+    """With the policies of the chart and of the guests, where the node is here; elsewhere it is the cluster's
+    own affair.
+    """
+    if node.missing():
+        yield
+        return
+    with Enforcer(cloudlet.api, {LABEL: cloudlet.namespace}, {"sinfonia/agent": cloudlet.uuid}):
+        with pytest.raises(requests.ConnectionError):
+            requests.get(cloudlet.url(9707) + "/metrics", timeout=10)
+        yield
+
+
 @needs(*NEEDS)
 @pytest.mark.timeout(400)
 def test_a_pod_without_root_serves_a_device_and_so_does_the_next_one(cloudlet: Cloudlet) -> None:
     with contextlib.ExitStack() as stack:
         device = Device(stack)
+        stack.enter_context(enforced(cloudlet))
         path = f"/api/v1/deploy/{HELLOWORLD}/{device.key}"
         answer = requests.post(cloudlet.url(7070) + path, timeout=30)
         assert answer.status_code == 200, answer.text

@@ -371,6 +371,8 @@ def test_a_restart_takes_over_what_is_ready() -> None:
     assert after.gateway.forwards == before.gateway.forwards, "sessions go on at once"
     assert after.deployments.follow(device, 0).state == "Ready"
     assert after.runtime.applies == 0
+    after.settle()
+    assert after.runtime.touched == [record.name for record in after.runtime.records()]
 
 
 def test_a_restart_finishes_what_is_half_made() -> None:
