@@ -47,10 +47,14 @@ def load(name: str, machine: Machine, stores: Mapping[str, str], environment: Ma
 
 
 def _build(name: str, archive: Path, environment: Mapping[str, str]) -> None:
-    subprocess.run(
+    done = subprocess.run(
         [str(_SOURCES / name / "build"), str(archive)],
-        check=True,
+        check=False,
         capture_output=True,
-        timeout=120,
+        text=True,
+        timeout=300,
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environment},
     )
+    if done.returncode:
+        message = f"infra/images/{name}/build: status {done.returncode}\n{done.stdout}{done.stderr}"
+        raise AssertionError(message)

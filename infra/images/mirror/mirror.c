@@ -7,12 +7,14 @@
  * of this machine's own clock. A frame of 0 x 0 is answered at once: devices compare clocks by it. Outlines are
  * drawn for one device at a time, as by a machine with one accelerator; that wait is what a busy backend costs.
  *
- * Nothing that devices send is trusted: sizes are bounded, silence ends a connection, memory is fixed per device. */
+ * Nothing that devices send is trusted: sizes are bounded, silence ends a connection, so does a frame or an answer
+ * that takes too long on its way, and memory is fixed per device. */
 #define _GNU_SOURCE
 #include <endian.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -20,11 +22,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { PORT = 8080, MOST_DEVICES = 8, MOST_BYTES = 1280 * 720, SILENCE_SECONDS = 60, WORK_MOST = 64 };
+enum { PORT = 8080, MOST_DEVICES = 8, MOST_BYTES = 1280 * 720, WORK_MOST = 64 };
+enum { SILENCE_SECONDS = 60 }; /* between frames */
+#ifndef FRAME_SECONDS
+#define FRAME_SECONDS 10 /* for all of a frame, or of an answer */
+#endif
 
 struct frame { char magic[4]; uint32_t number; uint16_t width, height; } __attribute__((packed));
 struct answer { uint32_t number; uint16_t width, height; uint64_t arrived, begun, done; } __attribute__((packed));
@@ -40,10 +45,22 @@ static uint64_t now(void) {
     return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
 
-static int receive(int peer, void *into, size_t size) {
+static uint64_t after(int seconds) { return now() + (uint64_t)seconds * 1000000u; }
+
+/* Whether it is ready for these events, or has ended, by then. */
+static int ready(int peer, short events, uint64_t until) {
+    struct pollfd waiting = {peer, events, 0};
+    for (;;) {
+        uint64_t moment = now();
+        int found = moment < until ? poll(&waiting, 1, (int)((until - moment) / 1000u) + 1) : 0;
+        if (found >= 0 || errno != EINTR) return found > 0;
+    }
+}
+
+static int receive(int peer, void *into, size_t size, uint64_t until) {
     for (char *at = into; size;) {
-        ssize_t got = recv(peer, at, size, 0);
-        if (got < 0 && errno == EINTR) continue;
+        ssize_t got = ready(peer, POLLIN, until) ? recv(peer, at, size, MSG_DONTWAIT) : 0;
+        if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (got <= 0) return 0;
         at += got;
         size -= (size_t)got;
@@ -51,10 +68,10 @@ static int receive(int peer, void *into, size_t size) {
     return 1;
 }
 
-static int give(int peer, const void *from, size_t size, int flags) {
+static int give(int peer, const void *from, size_t size, int flags, uint64_t until) {
     for (const char *at = from; size;) {
-        ssize_t sent = send(peer, at, size, MSG_NOSIGNAL | flags);
-        if (sent < 0 && errno == EINTR) continue;
+        ssize_t sent = ready(peer, POLLOUT, until) ? send(peer, at, size, MSG_NOSIGNAL | MSG_DONTWAIT | flags) : 0;
+        if (sent < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (sent <= 0) return 0;
         at += sent;
         size -= (size_t)sent;
@@ -77,10 +94,12 @@ static void outline(const uint8_t *in, uint8_t *out, int width, int height) {
 
 static void serve(int peer, uint8_t *in, uint8_t *out) {
     struct frame frame;
-    while (receive(peer, &frame, sizeof frame)) {
+    while (ready(peer, POLLIN, after(SILENCE_SECONDS))) {
+        uint64_t until = after(FRAME_SECONDS);
+        if (!receive(peer, &frame, sizeof frame, until)) return;
         int width = ntohs(frame.width), height = ntohs(frame.height);
         size_t size = (size_t)width * (size_t)height;
-        if (memcmp(frame.magic, "SFM1", 4) || size > MOST_BYTES || !receive(peer, in, size)) return;
+        if (memcmp(frame.magic, "SFM1", 4) || size > MOST_BYTES || !receive(peer, in, size, until)) return;
         uint64_t arrived = now(), begun = arrived;
         if (size) {
             pthread_mutex_lock(&accelerator);
@@ -90,7 +109,8 @@ static void serve(int peer, uint8_t *in, uint8_t *out) {
         }
         struct answer answer = {frame.number, frame.width, frame.height,
                                 htobe64(arrived), htobe64(begun), htobe64(now())};
-        if (!give(peer, &answer, sizeof answer, size ? MSG_MORE : 0) || !give(peer, out, size, 0)) return;
+        until = after(FRAME_SECONDS);
+        if (!give(peer, &answer, sizeof answer, size ? MSG_MORE : 0, until) || !give(peer, out, size, 0, until)) return;
     }
 }
 
@@ -108,11 +128,8 @@ static void *device(void *argument) {
 }
 
 static void welcome(int peer) {
-    struct timeval silence = {SILENCE_SECONDS, 0};
     int one = 1;
     pthread_t thread;
-    setsockopt(peer, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence);
-    setsockopt(peer, SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof silence);
     setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     pthread_mutex_lock(&guard);
     int taken = devices < MOST_DEVICES && !pthread_create(&thread, NULL, device, (void *)(intptr_t)peer);
