@@ -40,12 +40,6 @@ def addresses(ask: Ask = ask) -> tuple[str, ...] | None:
     return _global(_interfaces(ask)) or None
 
 
-def multicast_addresses(ask: Ask = ask) -> tuple[str, ...]:
-    """Its IPv4 addresses on networks where neighbours hear each other."""
-    shared = [one for one in _interfaces(ask) if {"MULTICAST", "BROADCAST"} <= set(one.get("flags") or ())]
-    return tuple(address for address in _global(shared) if ":" not in address)
-
-
 def _interfaces(ask: Ask) -> list[dict[str, Any]]:
     return _array(ask(["ip", "-json", "address", "show", "up"]))
 

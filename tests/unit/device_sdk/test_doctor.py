@@ -144,7 +144,10 @@ def test_multicast_that_is_held_back_is_a_warning() -> None:
     assert found.state == "warning"
     assert here[1] in found.detail
     assert here[0] not in found.detail
-    assert "5353" in str(found.advice)
+    assert "5353 to and from 224.0.0.251 through" in str(found.advice)
+    both = (*here, "fe80::5%eth0")
+    assert "from ff02::fb through" in str(multicast_dns(lambda one: ":" not in one, lambda: both).advice)
+    assert "224.0.0.251 and ff02::fb" in str(multicast_dns(lambda _address: False, lambda: both).advice)
     assert "no network" in multicast_dns(lambda _address: True, tuple).detail
 
 
