@@ -75,9 +75,9 @@ class Deployments:
         if not stripe.acquire(timeout=_REMOVAL_SECONDS):
             raise Unavailable("Another call is busy with this deployment.")
         try:
-            live = self._usable(app, key) or self._lifecycle.begin(
-                app, key, backend or self._prepare(app, order), order
-            )
+            live = self._usable(app, key)
+            if live is None or not live.usable:
+                live = self._lifecycle.begin(app, key, backend or self._prepare(app, order), order, live)
         finally:
             stripe.release()
         self._leases.renew(live.record.name)
@@ -157,6 +157,7 @@ class Deployments:
             raise Unavailable(f"The cloudlet can begin nothing new now: {reason}", _UNREADY_SECONDS)
 
     def _usable(self, app: UUID, key: bytes) -> Live | None:
+        """The deployment that there is, or one that ends and that the next one can follow."""
         live = self._lives.of(app, key)
         if live is None:
             return None
@@ -168,6 +169,8 @@ class Deployments:
             return live
         else:
             self._lifecycle.remove_later(live, "tried again")
+        if self._lifecycle.can_follow(live):
+            return live
         if not self._lives.wait(_REMOVAL_SECONDS, lambda: self._lives.of(app, key) is None):
             raise Unavailable("The earlier deployment is still being removed.")
         return None

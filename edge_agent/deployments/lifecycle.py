@@ -8,8 +8,9 @@ The runtime's records are the truth; what is kept here is a view of them, made a
 deployment's record is made first and removed last, so that whatever crashes, the next start finds it.
 
     (none) ── begin ──> starting ──> watched <──> ready ──> resting ──> removing ──> (none)
-                          ^ └───────────┴── failed ──(told for a minute)─────┘
-                          └──────────── wanted again ──────────┘
+                        ^ ^ └───────────┴── failed ──(told for a minute)─────┘
+                        │ └──────────── wanted again ──────────┘
+                     waiting, where the last one of the same name is still being removed
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Protocol
 from uuid import UUID
 
 from edge_agent.deployments.addresses import Plan
+from edge_agent.deployments.following import Following
 from edge_agent.deployments.leases import Leases
 from edge_agent.deployments.live import Live, Phase
 from edge_agent.deployments.lives import Lives
@@ -72,13 +74,19 @@ class Lifecycle:
         self._later = later
         self._now = now
         self._room = room
+        self._following = Following(runtime, routes, lives)
 
     def prepare(self, app: UUID, order: Order) -> Backend:
         """The app's backend; raises `NotFound`, `RecipeUnusable` or `Unavailable`; makes nothing."""
         return self._backends.prepare(app, order)
 
-    def begin(self, app: UUID, key: bytes, backend: Backend, order: Order) -> Live:
-        """Make the record and open the tunnel; the backend starts in the background.
+    def can_follow(self, live: Live) -> bool:
+        """Whether the next one of its name can begin while it is still being removed."""
+        return self._addressing is None and self._following.possible(live)
+
+    def begin(self, app: UUID, key: bytes, backend: Backend, order: Order, after: Live | None = None) -> Live:
+        """Make the record and open the tunnel; the backend starts in the background, once the one `after`
+        which it comes is gone.
 
         Raises `Unavailable` where there is no room, no runtime or no gateway; then nothing stays.
         """
@@ -89,9 +97,10 @@ class Lifecycle:
             facts = (backend.chart, backend.version, created, backend.ports, backend.workloads)
             return Record(name, app, key, block, *facts, order, None if self._addressing is None else {})
 
-        live = self._reserve(order.root, int.from_bytes(key[:4]), make)
+        live = self._reserve(order.root, int.from_bytes(key[:4]), make, after)
         try:
-            self._runtime.create(live.record)
+            if live.phase is not Phase.WAITING:
+                self._runtime.create(live.record)
             if self._addressing is not None:
                 live.record = self._addressing.address(live.record, backend.placed(live.record.home))
         except Conflict:
@@ -105,16 +114,31 @@ class Lifecycle:
             self.remove_later(live, "the gateway refused it")
             raise
         _LOG.info("deploying", extra={"deployment": name, "app": str(app), "block": str(live.record.block)})
-        self._tell(live, "Deploying", f"A device has the tunnel address {live.device}.")
-        self._submit(self._start, live, backend)
+        if live.phase is Phase.WAITING:
+            self.follow(live)
+        else:
+            self._tell(live, "Deploying", f"A device has the tunnel address {live.device}.")
+            self._submit(self._start, live, backend)
         return live
 
-    def _reserve(self, root: str, seed: int, make: Callable[[IPv4Network], Record]) -> Live:
+    def follow(self, live: Live) -> None:
+        """Start one that waits, if the last one of its name is gone by now."""
+        self._lives.trying(live)
+        self._submit(self._follow, live)
+
+    def _follow(self, live: Live) -> None:
+        if self._following.begin(live):
+            self._tell(live, "Deploying", f"A device has the tunnel address {live.device}.")
+            self._finish(live)
+
+    def _reserve(
+        self, root: str, seed: int, make: Callable[[IPv4Network], Record], after: Live | None
+    ) -> Live:
         """A place and addresses for a new one; those that rest for the longest time make room."""
         while True:
             try:
                 return self._lives.reserve(
-                    self._plan, seed, make, lambda there: self._room.check(root, there)
+                    self._plan, seed, make, lambda there: self._room.check(root, there), after
                 )
             except Full as full:
                 if not self._make_room(full.root):
@@ -157,6 +181,9 @@ class Lifecycle:
 
     def rest_later(self, live: Live) -> None:
         """Take its pods down in the background, until it is wanted again."""
+        if live.phase is Phase.WAITING:
+            self.remove_later(live, "idle")
+            return
         if live.usable and live.phase is not Phase.RESTING:
             _LOG.info("resting", extra={"deployment": live.record.name})
             live.rested, live.endpoints = False, {}
@@ -275,12 +302,14 @@ class Lifecycle:
             self._routes.close(live)
             with live.work:
                 if not live.gone:
-                    self._runtime.delete(live.record)
+                    self._following.delete(live)
         finally:
             self._lives.tried(live)
-        self._lives.removed(live)
-        if live.phase is Phase.REMOVING:
+        last = self._lives.removed(live)
+        if last and live.phase is Phase.REMOVING:
             self._leases.forget(live.record.name)
+        for next_one in [one for one in self._lives.all() if one.after is live]:
+            self.follow(next_one)
         self._routes.sync_or_retry()
 
     def touch_later(self, live: Live) -> None:

@@ -17,6 +17,7 @@ from edge_agent.errors import DeployFailed
 class Phase(Enum):
     """How far a deployment is."""
 
+    WAITING = "the last one of its name is still being removed"
     STARTING = "its manifests are being applied"
     WATCHED = "it is watched until it is ready"
     READY = "it answers"
@@ -31,7 +32,7 @@ class Live:
 
     `taken_over`: an earlier run or another process made the record. `barred`: its addresses are not its own,
     so it is no peer and only there to be removed. `unapplied`: why its manifests have to be sent again.
-    `rested`: the runtime has it so. `born`: when its record was made.
+    `rested`: the runtime has it so. `born`: when its record was made. `after`: whose end it waits for.
     """
 
     record: Record
@@ -45,6 +46,7 @@ class Live:
     rested: bool = False
     born: float = float("-inf")
     gone: bool = False
+    after: Live | None = None
     removal_queued: bool = False
     tried_at: float = float("-inf")
     tries: int = 0
@@ -82,7 +84,7 @@ class Live:
     @property
     def pending(self) -> bool:
         """Whether waiting for it makes sense."""
-        return self.phase in (Phase.STARTING, Phase.WATCHED)
+        return self.phase in (Phase.WAITING, Phase.STARTING, Phase.WATCHED)
 
     @property
     def usable(self) -> bool:

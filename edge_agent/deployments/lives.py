@@ -20,9 +20,13 @@ LOOK_SECONDS = 5.0
 TOLD_SECONDS = 60.0
 """A failed deployment is told about for so long."""
 RETRY_SECONDS = 5.0
+WAITING_SECONDS = 1.0
+"""Whether the last one of a name is gone is looked at so often where the next one waits for it."""
 _SLOWEST_SECONDS = 60.0
 """What can't be removed, as a namespace that somebody else holds, is tried so often in the end."""
 TOUCH_SECONDS = 60.0
+
+WAITS = "The last one is still being removed."
 
 Turned = Callable[[Phase, Phase, float, str], None]
 """Told of each turn: the phase that ended, the next one, the seconds that it took, the reason."""
@@ -57,14 +61,20 @@ class Lives:
         seed: int,
         make: Callable[[IPv4Network], Record],
         check: Callable[[Sequence[Live]], None],
+        after: Live | None = None,
     ) -> Live:
         """A new deployment with a free block; raises `Unavailable` where none is left, and what `check` of
-        those that are there raises.
+        those that are there raises. It gets the block of `after`, which ends, and its place in the table,
+        and waits for it where that is still there.
         """
         with self._changed:
-            check(self._lives)
+            check([live for live in self._lives if live is not after])
             now = self._clock()
-            live = Live(make(plan.choose(seed, self._blocks)), Phase.STARTING, now, born=now)
+            if after is not None and after in self._lives:
+                self.drop(after)
+                live = Live(make(after.record.block), Phase.WAITING, now, WAITS, born=now, after=after)
+            else:
+                live = Live(make(plan.choose(seed, self._blocks)), Phase.STARTING, now, born=now)
             return self._enter(live)
 
     def _enter(self, live: Live) -> Live:
@@ -152,7 +162,7 @@ class Lives:
         """The runtime can't be read: nobody grows overdue meanwhile."""
         with self._changed:
             for live in self._lives:
-                if live.phase is Phase.WATCHED:
+                if live.phase in (Phase.WAITING, Phase.WATCHED):
                     live.since = self._clock()
 
     def wait(self, seconds: float, done: Callable[[], bool]) -> bool:
@@ -179,8 +189,10 @@ class Lives:
             self._changed.notify_all()
 
     def overdue(self, live: Live) -> bool:
-        """Whether it has been starting for too long."""
-        return live.phase is Phase.WATCHED and self._clock() - live.since > self._start_seconds
+        """Whether it has been starting, or waiting to be, for too long."""
+        return (
+            live.phase in (Phase.WAITING, Phase.WATCHED) and self._clock() - live.since > self._start_seconds
+        )
 
     def due_for_look(self) -> list[Live]:
         """Those that are awaited, and the ready ones that were not looked at for a while."""
@@ -212,6 +224,12 @@ class Lives:
             and not (live.gone and live.phase is Phase.FAILED)
         ]
 
+    def due_for_start(self) -> list[Live]:
+        """Those that wait for the last one of their name to be gone."""
+        now = self._clock()
+        waiting = [live for live in self.all() if live.phase is Phase.WAITING]
+        return [live for live in waiting if now - live.tried_at >= WAITING_SECONDS]
+
     def due_for_rest(self) -> list[Live]:
         """Those whose pods could not be taken down a while ago."""
         now = self._clock()
@@ -228,13 +246,14 @@ class Lives:
             live.touched_at = self._clock()
         return due
 
-    def removed(self, live: Live) -> None:
-        """The runtime has it no more."""
+    def removed(self, live: Live) -> bool:
+        """The runtime has it no more. Whether it was in the table, and not followed by another one."""
         with self._changed:
-            live.gone = True
+            live.gone, there = True, live in self._lives
             if live.phase is Phase.REMOVING:
                 self.drop(live)
             self._changed.notify_all()
+            return there
 
     def tried(self, live: Live) -> None:
         """A removal was tried."""

@@ -105,6 +105,11 @@ class Upkeep:
         if self._clock() - self._compared_at >= _COMPARE_SECONDS:
             self._compared_at = self._clock()
             self._compare()
+        for live in self._lives.due_for_start():
+            if self._lives.overdue(live):
+                self._lifecycle.fail(live, live.reason)
+            else:
+                self._lifecycle.follow(live)
         for live in self._lives.due_for_rest():
             self._lifecycle.queue_rest(live)
         for live in self._lives.due_for_removal():

@@ -33,6 +33,7 @@ class FakeRuntime:
     """The runtime port on a `Store`. Tests turn `away` on, hold starts with `gate`, and change `pods`.
 
     `hiccups`: so many calls of `apply` fail. `loses_answers`: `create` works, and its answer gets lost.
+    `stuck`: the names of what is deleted stay taken, as that of a namespace that ends slowly.
     """
 
     def __init__(self, agent: UUID, store: Store | None = None) -> None:
@@ -41,6 +42,8 @@ class FakeRuntime:
         self.away = False
         self.hiccups = 0
         self.loses_answers = False
+        self.stuck = False
+        self.ending: set[str] = set()
         self.gate = threading.Event()
         self.gate.set()
         self.touched: list[str] = []
@@ -56,7 +59,7 @@ class FakeRuntime:
     def create(self, record: Record) -> None:
         self._check()
         with self.store.lock:
-            if record.home in self.store.records:
+            if record.home in self.store.records or record.home in self.ending:
                 raise Conflict(record.home)
             notes = {**record.labels(self.agent), **record.notes()}
             self.store.records[record.home] = (self.agent, notes)
@@ -115,6 +118,11 @@ class FakeRuntime:
                 self.store.applied.pop(record.home, None)
                 self.store.resting.discard(record.home)
                 self.store.records.pop(record.home, None)
+                self.ending.add(record.home)
+            if not self.stuck:
+                self.ending.discard(record.home)
+            if record.home in self.ending:
+                raise Unavailable(f"{record.home} is still being removed: a finalizer.")
 
     def sweep(self, kept: Collection[str]) -> None:
         self._check()

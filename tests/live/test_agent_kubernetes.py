@@ -170,10 +170,13 @@ def test_a_run_that_was_killed_in_the_middle_is_finished(agent: uuid.UUID) -> No
 def test_a_namespace_that_somebody_deletes_is_noticed(agent: uuid.UUID) -> None:
     parts = parts_of(agent)
     key = os.urandom(32)
-    parts.deployments.deploy(HELLOWORLD, key, 0)
+    first = parts.deployments.deploy(HELLOWORLD, key, 0)
     watched(parts, key, "Ready")
     (record,) = parts.runtime.records()
     runtime_of(agent)._api.call("DELETE", f"/api/v1/namespaces/{record.home}")
     assert watched(parts, key, "Failed").reason == "It was removed from the runtime."
     with pytest.raises(Unavailable, match="being removed"):  # its name is free only when all of it is gone
         parts_of(agent).deployments.deploy(HELLOWORLD, key, 0)
+    again = parts.deployments.deploy(HELLOWORLD, key, 0)
+    assert (again.state, again.tunnel, again.name) == ("Deploying", first.tunnel, first.name)
+    assert "still being removed" in str(again.reason)

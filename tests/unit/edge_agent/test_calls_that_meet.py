@@ -72,7 +72,7 @@ def test_a_call_while_the_earlier_one_is_removed_gets_a_new_one_when_that_is_gon
         assert removing.wait(10)
         calls = [callers.submit(parts.deployments.deploy, HELLOWORLD, KEY, 10.0) for _ in range(4)]
         assert not poll(lambda: any(call.done() for call in calls), 0.3), "what is ending is nobody's"
-        assert [live.phase for live in parts.lives.all()] == [Phase.REMOVING]
+        assert [live.phase for live in parts.lives.all()] == [Phase.WAITING]
         may_end.set()
         answers = [call.result(20) for call in calls]
         assert {answer.state for answer in answers} == {"Ready"}
