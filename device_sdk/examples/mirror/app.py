@@ -58,12 +58,12 @@ class Mirror:
 
     def _frame(self, picture: Picture, begun: float, start: float) -> Frame | None:
         try:
+            waited = self.clock()
             backend = self._connected()
             place = self.place()
             if len(self.frames) % _COMPARE_EVERY == _COMPARE_EVERY - 1:
-                waited = self.clock()
                 backend.compare_clocks()
-                begun += self.clock() - waited  # the comparison is no part of the frame's way
+            begun += self.clock() - waited  # connecting and comparing are no part of the frame's way
             answer = backend.outline(picture)
         except (OSError, SinfoniaError) as error:
             self.lost += 1
