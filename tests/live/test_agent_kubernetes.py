@@ -180,3 +180,4 @@ def test_a_namespace_that_somebody_deletes_is_noticed(agent: uuid.UUID) -> None:
     again = parts.deployments.deploy(HELLOWORLD, key, 0)
     assert (again.state, again.tunnel, again.name) == ("Deploying", first.tunnel, first.name)
     assert "still being removed" in str(again.reason)
+    parts.deployments.release(record.device)  # or it would begin after the test
