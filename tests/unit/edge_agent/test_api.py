@@ -244,6 +244,14 @@ def test_a_device_follows_and_releases_its_own_deployment(api: Any, parts: Parts
     assert parts.runtime.records() == []
 
 
+def test_whoever_is_no_device_is_told_of_once(parts: Parts, caplog: pytest.LogCaptureFixture) -> None:
+    tunnel = make_tunnel_api(parts.deployments, parts.clock)
+    for address in ("100.71.3.1", "192.0.2.9", "192.0.2.9", "fd00::9"):
+        problem(call(tunnel, "GET", "/api/v1/deployment", device=address), 404, "not-found")
+    (said,) = [one for one in caplog.records if "masquerade" in one.message]
+    assert said.address == "192.0.2.9"  # type: ignore[attr-defined]
+
+
 def test_the_tunnel_serves_nothing_else(parts: Parts) -> None:
     tunnel = make_tunnel_api(parts.deployments, parts.clock)
     problem(call(tunnel, "POST", f"{DEPLOY}/{URLSAFE}"), 404, "not-found")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
 from edge_agent.arguments import make_parser
-from edge_agent.choices import announced, make_capacity, make_check
+from edge_agent.choices import announced, make_capacity, make_check, make_gateway
+from edge_agent.deployments.addresses import Plan
 from edge_agent.errors import Unavailable
 from edge_agent.identity import Identity
+from edge_agent.on_kubernetes.kilo import KiloGateway
 from edge_agent.settings import Settings
+from tests.unit.edge_agent.test_kilo import settings as kilo_settings
 from tests.unit.edge_agent.test_settings import settings as settings_of
 
 
@@ -33,6 +37,31 @@ def test_podman_is_ready_where_it_answers(tmp_path: Path, monkeypatch: pytest.Mo
         check()
     program.write_text("#!/bin/sh\n")
     assert check() == ""
+
+
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "http://127.0.0.1:9"}}]
+users: [{name: u, user: {}}]
+"""
+
+
+def test_kilo_has_the_network_that_the_operator_gives(tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(KUBECONFIG)
+    settings = kilo_settings("--max-age", "3600", "--kubeconfig", str(file))
+    identity = Identity(tmp_path / "state", lambda: 7)
+    identity.close()
+    gateway, plan, entrance = make_gateway(settings, identity, lambda: None)
+    assert isinstance(gateway, KiloGateway)
+    assert plan == Plan(IPv4Network("100.71.0.0/16"))
+    with pytest.raises(Unavailable, match="not looked at"):
+        entrance()
+    with pytest.raises(Unavailable, match="can't be reached"):
+        gateway.sync([])
 
 
 LINKS = [
