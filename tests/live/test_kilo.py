@@ -9,25 +9,28 @@ import re
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.lab import cluster, device, node
 from tests.lab.cloudlet import Cloudlet, load_image
 from tests.lab.device import Device
+from tests.lab.installed import installed
 from tests.lab.kilo import PEERS, Kilo
 from tests.lab.machine import Machine, Network, poll
 from tests.lab.needs import needs
 from tests.lab.policies import Enforcer
-from tests.lab.world import BIN
+from tests.lab.world import BIN, HELLOWORLD
 
 live = needs("kubernetes", "node", *device.PARTS, "nft", "podman", "helm")
 pytestmark = pytest.mark.timeout(400)
-TUNNELS = "100.99.0.0/16"
+TUNNELS, PODS_TUNNELS = "100.98.0.0/16", "100.99.0.0/16"  # of the agent beside the cluster, of the one inside
+BOTH = "100.98.0.0/15"
 INTERNET = "198.18.77.0/24"  # of the range for tests of devices (RFC 2544)
 NEIGHBOUR = "198.18.77.3"  # a machine beside the node
 NODE = "198.18.77.2"  # as devices see it
@@ -47,9 +50,9 @@ class Place:
         self._network.attach(neighbour, NEIGHBOUR)
         neighbour.run("ip", "route", "add", "default", "via", NODE)
         neighbour.popen(["busybox", "httpd", "-f", "-p", "80", "-h", "/"])
-        self.kilo = stack.enter_context(Kilo(self.api, NODE, TUNNELS))
+        self.kilo = stack.enter_context(Kilo(self.api, NODE, BOTH))
         self.foreign_key = os.urandom(32)
-        self.foreign = self.api.call("POST", PEERS, _peer("somebody", self.foreign_key, "100.98.0.1/32"))
+        self.foreign = self.api.call("POST", PEERS, _peer("somebody", self.foreign_key, "100.96.0.1/32"))
         self.host = host = _source(node.address())
         status, names = _free(host, socket.SOCK_STREAM), _free(host, socket.SOCK_DGRAM)
         service = self._service(host, status, names)
@@ -86,17 +89,7 @@ class Place:
 
     def deployed(self, device: Device) -> Any:
         """The device's target, of a backend that is ready, with the tunnel up."""
-        answers: list[Any] = []
-
-        def ready() -> bool:
-            status, answer = self.cloudlet.deploy(device.key, 5)
-            answers.append(answer)
-            return status == 200 and answer[0]["Status"] == "Ready"
-
-        assert poll(ready, 120, 0.1), answers[-1]
-        target = answers[-1][0]
-        device.connect(target["TunnelConfig"])
-        return target
+        return connected(device, lambda: self.cloudlet.deploy(device.key, 5))
 
     def enforced(self) -> Enforcer:
         """Enforce this agent's policies, within a `with`."""
@@ -121,6 +114,21 @@ class Place:
         """The agent's Peers by key."""
         label = f"sinfonia/agent={self.cloudlet.uuid}"
         return {one["spec"]["publicKey"]: one for one in self.api.items(PEERS, labelSelector=label)}
+
+
+def connected(device: Device, deploy: Callable[[], tuple[int, Any]]) -> Any:
+    """The device's target of such a call, once it is ready, with the tunnel up."""
+    answers: list[Any] = []
+
+    def ready() -> bool:
+        status, answer = deploy()
+        answers.append(answer)
+        return status == 200 and answer[0]["Status"] == "Ready"
+
+    assert poll(ready, 120, 0.1), answers[-1]
+    target = answers[-1][0]
+    device.connect(target["TunnelConfig"])
+    return target
 
 
 def _peer(name: str, key: bytes, *allowed: str) -> dict[str, Any]:
@@ -248,8 +256,41 @@ def test_a_dead_agent_ends_no_session_and_the_next_one_keeps_all(place: Place) -
 def test_peers_of_others_are_left_alone(place: Place) -> None:
     """Also one with the key of a device that asks: it gets no tunnel, and is told so."""
     key = os.urandom(32)
-    taken = place.api.call("POST", PEERS, _peer("taken", key, "100.98.0.2/32"))
+    taken = place.api.call("POST", PEERS, _peer("taken", key, "100.96.0.2/32"))
     status, problem = place.cloudlet.deploy(key)
     assert (status, "taken" in problem["detail"]) == (503, True), problem
     for one in (place.foreign, taken):
         assert place.api.call("GET", f"{PEERS}/{one['metadata']['name']}") == one
+
+
+@live
+def test_the_chart_installs_an_agent_behind_kilo(place: Place, tmp_path: Path) -> None:
+    values = {
+        "config": {"max-age": 86400, "root": ["http://127.0.0.1:9"]},
+        "gateway": {"kind": "kilo", "kilo": {"network": PODS_TUNNELS}},
+        "state": {"kind": "emptyDir"},
+    }
+    device = place.device()
+    with installed(tmp_path, values) as agent, _without_peers(place, agent.label), agent.enforced():
+        path = f"/api/v1/deploy/{HELLOWORLD}/{base64.urlsafe_b64encode(device.key).decode()}?wait=5"
+
+        def deploy() -> tuple[int, Any]:
+            answer = requests.post(agent.url(7070) + path, timeout=40)
+            return answer.status_code, answer.json()
+
+        target = connected(device, deploy)
+        assert "Hello" in device.get("http://helloworld/"), agent.log()
+        assert json.loads(device.get(target["StatusURL"]))["Status"] == "Ready"
+        device.lead(f"{agent.address}/32")
+        assert device.connects(agent.address, 7070), "Kilo leads everybody everywhere"
+        assert not device.connects(agent.address, 9707), "metrics are the cluster's"
+
+
+@contextmanager
+def _without_peers(place: Place, label: str) -> Iterator[None]:
+    """Remove an agent's Peers at the end: like its deployments, they outlive it."""
+    try:
+        yield
+    finally:
+        for one in place.api.items(PEERS, labelSelector=label):
+            place.api.call("DELETE", f"{PEERS}/{one['metadata']['name']}")
