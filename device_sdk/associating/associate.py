@@ -34,14 +34,10 @@ from device_sdk.progress import OnProgress
 from device_sdk.target import Target
 from device_sdk.tunnels.routes import TunnelPlan
 from device_sdk.tunnels.tunnel import READY_SECONDS
+from device_sdk.uptime import boot_clock
 from device_sdk.wire import MAX_RESULTS, Candidate, Location
 
 _SEARCH_SECONDS = 10.0  # a root that takes longer is asked again
-
-
-def boot_clock() -> float:
-    """Seconds since the device was started, those in which it slept included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _open_ways(plan: TunnelPlan, key: KeyPair) -> Any:

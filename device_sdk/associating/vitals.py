@@ -56,11 +56,12 @@ class Vitals:
         self._patience = patience
         self._since = now
         self.best: float | None = None
+        self._last: float | None = None
         self.moved(now)
 
     def moved(self, now: float) -> None:
         """The device's network has changed, or nobody looked for a while: all begins anew."""
-        self.best = None
+        self.best = self._last = None
         self._worse = 0
         self._heard = self._served = self._doubted = now
         self._failures = 0
@@ -75,6 +76,7 @@ class Vitals:
         self._failures = 0
         if seconds is None:
             return
+        self._last = seconds
         self.best = seconds if self.best is None else min(self.best, seconds)
         patience = self._patience
         slow = seconds > max(patience.worse_ratio * self.best, self.best + patience.worse)
@@ -92,10 +94,11 @@ class Vitals:
         return self._failures > 0
 
     def probe_seconds(self, now: float) -> float:
-        """How long to wait for an answer: longer each time where it is the gateway's server that is slow, and
-        not the way there.
+        """How long to wait for an answer: in keeping with the last one, and longer each time where it is the
+        gateway's server that is slow, and not the way there.
         """
-        seconds = max(self._patience.suspect, _SLOW_TIMES * (self.best or 0.0))
+        slow = min(_SLOW_TIMES * (self._last or 0.0), _LONGEST_PROBE_SECONDS)
+        seconds = max(self._patience.suspect, _SLOW_TIMES * (self.best or 0.0), slow)
         if now - max(self._heard, self._doubted) >= self._patience.suspect:
             return seconds
         return min(seconds * (1 + self._failures), max(seconds, _LONGEST_PROBE_SECONDS))

@@ -11,7 +11,6 @@ import hashlib
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 from device_sdk.errors import InUseError, TunnelError
@@ -19,6 +18,24 @@ from device_sdk.keys import KeyPair
 from device_sdk.tunnels.passage import Passage
 from device_sdk.tunnels.routes import TunnelPlan
 from device_sdk.tunnels.sandbox import Sandbox
+from device_sdk.uptime import boot_clock
+
+
+class Handshakes:
+    """How long ago the last one was. WireGuard tells that by the device's wall clock, which may be set
+    meanwhile; so it counts since when it was first seen on `clock`.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last, self._seen = 0.0, clock()
+
+    def seconds_ago(self, at: float) -> float | None:
+        """WireGuard says `at`, 0 for none."""
+        now = self._clock()
+        if at != self._last:
+            self._last, self._seen = at, now
+        return now - self._seen if at else None
 
 
 class WireGuardWay:
@@ -30,11 +47,11 @@ class WireGuardWay:
         number: int,
         plan: TunnelPlan,
         key: KeyPair,
-        wall_clock: Callable[[], float],
+        clock: Callable[[], float],
     ) -> None:
         self.plan = plan
         self._key = key
-        self._wall_clock = wall_clock
+        self._handshakes = Handshakes(clock)
         self._alone = _claim(plan, key)
         try:
             self._passage = Passage(sandbox, number, plan, key)
@@ -54,9 +71,8 @@ class WireGuardWay:
         return connection
 
     def handshake_seconds_ago(self) -> float | None:
-        """How long ago the gateway last proved who it is; None if it never did."""
-        at = self._passage.state().handshake_at
-        return max(0.0, self._wall_clock() - at) if at else None
+        """How long ago the gateway last proved who it is, as far as was looked; None if it never did."""
+        return self._handshakes.seconds_ago(self._passage.state().handshake_at)
 
     def greet_again(self) -> None:
         """Begin the handshake anew: for a gateway that has not answered yet."""
@@ -87,8 +103,8 @@ class WireGuardLink:
     `TunnelError`. Safe between threads.
     """
 
-    def __init__(self, plan: TunnelPlan, key: KeyPair, wall_clock: Callable[[], float] = time.time) -> None:
-        self._wall_clock = wall_clock
+    def __init__(self, plan: TunnelPlan, key: KeyPair, clock: Callable[[], float] = boot_clock) -> None:
+        self._clock = clock
         self._guard = threading.Lock()
         self._sandbox = Sandbox(resolv_conf(plan))
         self._ways: list[WireGuardWay] = []
@@ -109,7 +125,7 @@ class WireGuardLink:
         """Another way, beside the one that leads: it can be tried while the app notices nothing."""
         with self._guard:
             number, self._number = self._number, self._number + 1
-            way = WireGuardWay(self._sandbox, number, plan, key, self._wall_clock)
+            way = WireGuardWay(self._sandbox, number, plan, key, self._clock)
             self._ways.append(way)
             return way
 

@@ -11,6 +11,7 @@ import argparse
 import base64
 import json
 import re
+import signal
 import socket
 import socketserver
 import subprocess
@@ -48,7 +49,9 @@ class Cloudlet:
         add_peer: Callable[[str], None],
         ready_after: float = 0,
         fail: str = "",
+        uuid: str = CLOUDLET,
     ) -> None:
+        self.uuid = uuid
         self.endpoint, self.public, self.add_peer = endpoint, public, add_peer
         self.ready_after, self.fail = ready_after, fail
         self.decoy = ""
@@ -65,6 +68,10 @@ class Cloudlet:
             self.add_peer(base64.b64encode(key).decode())
             self.key, self.deployed_at, self.released = key, time.monotonic(), False
 
+    def expire(self) -> None:
+        """The lease has ended: there is no backend any more."""
+        self.released = True
+
     def deployment(self) -> dict[str, Any]:
         ready = time.monotonic() - self.deployed_at >= self.ready_after
         status = ("Failed" if self.fail else "Ready") if ready else "Deploying"
@@ -74,7 +81,7 @@ class Cloudlet:
             "Status": status,
             "Reason": self.fail if ready else "the image is being fetched",
             "DeploymentName": "helloworld-0123456789",
-            "Cloudlet": {"UUID": CLOUDLET, "Name": "stand-in"},
+            "Cloudlet": {"UUID": self.uuid, "Name": "stand-in"},
             "StatusURL": f"http://{GATEWAY}/api/v1/deployment",
             "Services": [
                 {"name": "helloworld", "address": SERVICE, "ports": [{"protocol": "TCP", "port": 80}]}
@@ -102,7 +109,7 @@ def deploy_call(cloudlet: Cloudlet) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             if self.path == "/api/v1/health":
-                return self.answer(200, {"status": "ok", "uuid": CLOUDLET, "name": "stand-in"})
+                return self.answer(200, {"status": "ok", "uuid": cloudlet.uuid, "name": "stand-in"})
             if self.path.startswith("/api/v1/deploy/") and cloudlet.key and not cloudlet.released:
                 return self.answer(200, [cloudlet.deployment()])
             return self.answer(404, {"type": "urn:sinfonia:problem:not-found", "title": "x", "status": 404})
@@ -157,6 +164,8 @@ class Page(BaseHTTPRequestHandler):
 
 
 class _Quiet(BaseHTTPRequestHandler):
+    wbufsize = 1 << 16  # in two pieces the second would wait for an acknowledgement of the first
+
     def answer(self, status: int, body: object) -> None:
         content = json.dumps(body).encode()
         self.send_response(status)
@@ -220,6 +229,7 @@ def main() -> None:
     parser.add_argument("address")
     parser.add_argument("--ready-after", type=float, default=0.0)
     parser.add_argument("--fail", default="")
+    parser.add_argument("--uuid", default=CLOUDLET)
     parser.add_argument("--announce", action="store_true")
     parser.add_argument("--decoy", default="", help="endpoint of a dead target to name first")
     options = parser.parse_args()
@@ -231,7 +241,8 @@ def main() -> None:
             threading.Event().wait(0.01)
         public, add_peer = wireguard()
         endpoint = f"{options.address}:51820"
-        cloudlet = Cloudlet(endpoint, public, add_peer, options.ready_after, options.fail)
+        cloudlet = Cloudlet(endpoint, public, add_peer, options.ready_after, options.fail, options.uuid)
+        signal.signal(signal.SIGUSR1, lambda *_: cloudlet.expire())
         cloudlet.decoy = options.decoy
         servers: list[socketserver.BaseServer] = [
             ThreadingHTTPServer((options.address, 7070), deploy_call(cloudlet)),

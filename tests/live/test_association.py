@@ -5,17 +5,22 @@ the while.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
-from device_sdk import associate
+from device_sdk import AssociationEvent, Patience, associate
 from device_sdk.calls.call import Parts
 from tests.benchmarks.handoff import measure
+from tests.lab.apart import PARTS as APART
+from tests.lab.apart import Apart
 from tests.lab.machine import Machine, Network, inside, poll
 from tests.lab.needs import needs
+from tests.lab.slow_path import Quality
 from tests.lab.world import HELLOWORLD, PROJECT, World
 
 EVERY_SECONDS = 0.1  # slowly, so that a machine that does much else can follow
@@ -36,6 +41,12 @@ def nothing_is_left(world: World) -> bool:
     logs = [cloudlet.log.read_text() for cloudlet in world.cloudlets.values()]
     removed = all(log.count(" deploying ") == log.count(" removing ") for log in logs)
     return removed and not world.device.processes()
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
+    with ExitStack() as stack:
+        yield Apart(stack, tmp_path_factory.mktemp("apart"), 2)
 
 
 PARTS = (
@@ -68,17 +79,26 @@ def test_a_command_runs_behind_it_and_programs_read_what_happens(world: World) -
 def test_a_change_of_the_network_is_noticed() -> None:
     wait = (
         "from device_sdk.associating.surroundings import Surroundings; here = Surroundings();"
-        "print(flush=True); print(here.wait(30))"
+        "print('ready', flush=True)\n"
+        "while not here.wait(30): print('same', flush=True)\n"
+        "print('changed')"
     )
     with Machine("device") as device, Network("lan", "198.51.100.0/24") as lan:
         lan.attach(device, "198.51.100.50")
         with tempfile.TemporaryFile() as log:
             program = device.popen([sys.executable, "-c", wait], log=log, env={"PYTHONPATH": str(PROJECT)})
-            assert poll(lambda: log.seek(0) or log.read(), 20)
+
+            def said() -> list[bytes]:
+                log.seek(0)
+                return log.read().split()
+
+            assert poll(said, 20)
+            address = ["ip", "address", "change", "198.51.100.50/24", "dev", "eth0"]
+            device.run(*address, "valid_lft", "1000", "preferred_lft", "1000")  # as a lease that is renewed
+            assert poll(lambda: b"same" in said(), 20)
             device.run("ip", "address", "add", "198.51.100.51/24", "dev", "eth0")
             assert program.wait(20) == 0
-            log.seek(0)
-            assert log.read().split() == [b"True"]
+            assert said()[-1] == b"changed"
 
 
 CHANGES = {
@@ -128,3 +148,65 @@ def test_the_app_moves_and_nothing_is_left_behind(world: World, move: str) -> No
     assert found["lost"] == 0
     assert poll(lambda: nothing_is_left(world), 20, 0.1), world.device.processes()
     assert world.device.run("ip", "-o", "link").stdout == before
+
+
+@needs(*APART)
+def test_a_path_that_gets_slow_is_left_once_for_a_better_one(apart: Apart) -> None:
+    apart.be([Quality(5), Quality(10)])
+    events: list[AssociationEvent] = []
+    patience = Patience(period=0.1, stay=1.0, worse_probes=4, linger=0.2)
+    with (
+        inside(apart.device),
+        associate(
+            "http://root.example",
+            "helloworld",
+            jit="off",
+            parts=apart.parts(),
+            patience=patience,
+            measurements=False,
+            on_event=events.append,
+        ) as app,
+    ):
+        first = app.target.cloudlet
+        vitals = app._keeper._outlook._vitals
+        assert poll(lambda: (vitals.best or 1.0) < 0.1, 20)
+        apart.be([Quality(150), Quality(10)])
+        assert poll(lambda: app.target.cloudlet != first, 30), events
+        with app.connect(("helloworld", 80)) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert connection.recv(5) == b"HTTP/"
+        apart.be([Quality(5), Quality(150, jitter_ms=20)])
+        assert not poll(lambda: app.target.cloudlet == first, 3)
+    kinds = [event.kind for event in events]
+    assert kinds[:4] == ["connected", "degraded", "handing_over", "handed_over"]
+    assert kinds.count("handed_over") == 1
+    assert poll(lambda: "released" in apart.logs[0].read_text(), 20)
+
+
+@needs(*APART)
+def test_an_app_that_was_suspended_stays_where_it_is_well_and_finds_what_is_lost(apart: Apart) -> None:
+    apart.be([Quality(5), Quality(10)])
+    log = apart.folder / "suspended.log"
+
+    def kinds() -> list[str]:
+        return [json.loads(line)["kind"] for line in log.read_text().splitlines()] if log.exists() else []
+
+    words = [sys.executable, "-m", "tests.lab.apart", str(apart.folder), "1"]
+    program = apart.device.popen(words, log=log, env={"PYTHONPATH": str(PROJECT)})
+    assert poll(kinds, 30), log.read_text()
+
+    def suspend(seconds: float) -> None:
+        program.send_signal(signal.SIGSTOP)
+        assert not poll(lambda: len(kinds()) > 1, seconds)
+
+    for seconds in (1.6, 3.2):  # more than it takes to lose a cloudlet; more than a late step
+        suspend(seconds)
+        program.go_on()
+        assert not poll(lambda: len(kinds()) > 1, 1.5), log.read_text()
+    suspend(0.5)
+    apart.programs[0].send_signal(signal.SIGUSR1)
+    assert not poll(lambda: len(kinds()) > 1, 0.5)
+    program.go_on()
+    assert poll(lambda: "recovered" in kinds(), 30), log.read_text()
+    assert kinds() == ["connected", "lost", "recovered"]
+    program.stop()

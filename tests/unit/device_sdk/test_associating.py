@@ -12,6 +12,7 @@ import pytest
 from device_sdk.associating.events import Announcer
 from device_sdk.associating.search import Wanted
 from device_sdk.associating.surroundings import Surroundings
+from device_sdk.associating.vitals import Patience, Vitals
 from device_sdk.errors import NoCloudletError, RequestError, RootError
 from tests.fakes.device_sdk_places import Lab
 
@@ -204,6 +205,17 @@ def test_slowness_moves_only_when_it_lasts_and_only_to_what_is_better() -> None:
     lab.cloudlets[1].seconds = 0.05
     lab.run(100, "handed_over")
     assert lab.kinds == ["degraded", *MOVED]
+
+
+def test_a_way_that_has_become_slow_gets_the_time_that_it_takes_now() -> None:
+    vitals = Vitals(Patience(), 0.0)
+    told = []
+    for seconds in (0.01, 0.3, 2.0):
+        vitals.answered(1.0, seconds)
+        told.append(vitals.probe_seconds(1.0))
+    assert told == [0.4, pytest.approx(1.2), 3.0]
+    vitals.moved(2.0)
+    assert vitals.probe_seconds(2.0) == 0.4
 
 
 def test_round_trips_that_jump_about_make_nobody_flap() -> None:

@@ -10,7 +10,7 @@ from device_sdk.tunnels.inside import _hosts_by_dns
 from device_sdk.tunnels.passage import configuration
 from device_sdk.tunnels.routes import plan_tunnel
 from device_sdk.tunnels.tunnel import Tunnel
-from device_sdk.tunnels.wireguard import resolv_conf
+from device_sdk.tunnels.wireguard import Handshakes, resolv_conf
 from device_sdk.wire import Deployment, TunnelConfig
 from tests.fakes.device_sdk_link import FakeLink
 from tests.fakes.device_sdk_server import ScriptedServer, answer, deployment, tunnel_config
@@ -49,6 +49,22 @@ def test_other_sources_of_host_names_are_left_out() -> None:
         "passwd: files systemd\n hosts:\tmymachines resolve [!UNAVAIL=return] files dns\nnetworks: files\n"
     )
     assert _hosts_by_dns(before) == "passwd: files systemd\nhosts: files dns\nnetworks: files\n"
+
+
+@pytest.mark.parametrize("hours", [-7, 0, 7])
+def test_how_long_ago_a_handshake_was_does_not_go_by_the_wall_clock(hours: int) -> None:
+    now = 1000.0
+    handshakes = Handshakes(lambda: now)
+    assert handshakes.seconds_ago(0.0) is None
+    at = 1.8e9
+    assert handshakes.seconds_ago(at) == 0.0
+    now += 90
+    assert handshakes.seconds_ago(at) == 90.0
+    at += 120 + hours * 3600  # somebody has set the clock, and WireGuard goes by it
+    now += 30
+    assert handshakes.seconds_ago(at) == 0.0
+    now += 15
+    assert handshakes.seconds_ago(at) == 15.0
 
 
 def target(**changes: Any) -> Target:
