@@ -7,14 +7,14 @@ The encrypted side stays in the network the device is in, the plain side is insi
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from device_sdk.errors import InUseError, TunnelError
+from device_sdk.errors import TunnelError
 from device_sdk.keys import KeyPair
+from device_sdk.tunnels.claims import claim
 from device_sdk.tunnels.passage import Passage
 from device_sdk.tunnels.routes import TunnelPlan
 from device_sdk.tunnels.sandbox import Sandbox
@@ -52,7 +52,7 @@ class WireGuardWay:
         self.plan = plan
         self._key = key
         self._handshakes = Handshakes(clock)
-        self._alone = _claim(plan, key)
+        self._alone = claim(plan, key)
         try:
             self._passage = Passage(sandbox, number, plan, key)
         except BaseException:
@@ -178,24 +178,6 @@ class WireGuardLink:
         for way in list(self._ways):  # one may just be dropped by another thread
             way.let_go()
         self._sandbox.close()
-
-
-def _claim(plan: TunnelPlan, key: KeyPair) -> socket.socket:
-    """Be the only one on this device with a tunnel for this key to this gateway, until the socket is closed.
-
-    Two would take the gateway's attention from each other with every packet. The name is one of the
-    kernel's abstract ones (unix(7)): it belongs to the device's network and goes with the process.
-    """
-    name = hashlib.sha256(b"sinfonia tunnel" + key.public + plan.public_key).hexdigest()
-    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        claim.bind(f"\0{name}")
-    except OSError as error:
-        claim.close()
-        raise InUseError(
-            "Another program on this device has this app's tunnel open; end it first."
-        ) from error
-    return claim
 
 
 def check() -> None:

@@ -379,7 +379,7 @@ def test_one_app_has_one_tunnel_to_a_gateway_at_a_time(lab: Lab) -> None:
     assert poll(lambda: log.exists() and "on" in log.read_text().split()), log.read_text()
     second = lab.sinfonia(*run, "true")
     assert second.returncode == 113
-    assert "Another program on this device has this app's tunnel open" in second.stderr
+    assert re.search(r"The program \S+ \(process \d+\) has this app's tunnel", second.stderr), second.stderr
     first.send_signal(signal.SIGTERM)
     assert first.wait() == 128 + signal.SIGTERM
     third = lab.sinfonia(*run, "true")
