@@ -16,8 +16,6 @@ imported when it is first asked for.
 
 from __future__ import annotations
 
-from importlib import import_module
-
 TYPE_CHECKING = False  # the module `typing` would be most of what this import costs
 if TYPE_CHECKING:
     from typing import Any
@@ -127,6 +125,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """The public `name`, from its module (PEP 562)."""
+    from importlib import import_module
+
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_WHERE[name]), name)

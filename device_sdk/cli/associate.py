@@ -14,6 +14,12 @@ from device_sdk.cli.showing import complain, say, timings
 from device_sdk.tunnels.tunnel import check_device
 
 NO_COMMAND = 127  # as shells have it
+_USAGE = "sinfonia associate ROOT APP [options] [-- COMMAND …]"
+_ABOUT = """\
+Keep a way to a backend, whatever cloudlet it is on, and show what happens: when the cloudlet is lost, drains
+or gets clearly slower, another one is ready before it is left. With a COMMAND until that ends, else until
+Ctrl-C. What the command leaves running is ended with it.
+"""
 _WORDS = {
     "connected": "the backend runs at {0}",
     "degraded": "{0} has become slow: {1}",
@@ -28,13 +34,7 @@ _WORDS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be said on the command line."""
-    usage = "sinfonia associate ROOT APP [options] [-- COMMAND …]"
-    about = (
-        "Keep a way to a backend, whatever cloudlet it is on, and show what happens: when the cloudlet is "
-        "lost, drains or gets clearly slower, another one is ready before it is left. With a COMMAND until "
-        "that ends, else until Ctrl-C."
-    )
-    shared.describe(parser, act, taken="may", usage=usage, description=about)
+    shared.describe(parser, act, taken="may", usage=_USAGE, description=_ABOUT)
     shared.add_app(parser)
     shared.add_choose(parser)
     shared.add_results(parser, None)

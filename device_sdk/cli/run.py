@@ -17,11 +17,16 @@ from device_sdk.wire import MAX_RESULTS
 
 RELEASE_WAIT_SECONDS = 2.0  # after the command has ended
 NO_COMMAND = 127  # as shells have it
+_USAGE = "sinfonia run ROOT APP [options] -- COMMAND …"
+_ABOUT = """\
+Deploy the backend, and run a command with a way to it, in a network of the command's own. What the command
+leaves running in there is ended with it: SIGTERM, and SIGKILL 2 s later.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be said on the command line."""
-    shared.describe(parser, act, taken="must", usage="sinfonia run ROOT APP [options] -- COMMAND …")
+    shared.describe(parser, act, taken="must", usage=_USAGE, description=_ABOUT)
     shared.add_app(parser)
     shared.add_choose(parser)
     shared.add_results(parser, None)

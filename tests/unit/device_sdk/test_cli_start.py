@@ -76,7 +76,9 @@ def test_every_command_is_told_of_in_the_help_and_has_its_own(
     with pytest.raises(SystemExit) as end:
         whole_parser().parse_args([name, "--help"])
     assert end.value.code == 0
-    assert f"usage: sinfonia {name} " in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"usage: sinfonia {name} " in out
+    assert max(map(len, out.splitlines())) <= 112
     assert re.search(
         rf"^    {name}\s+{re.escape(ACTS[name][:30])}", whole_parser().format_help(), re.MULTILINE
     )
