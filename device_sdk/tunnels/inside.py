@@ -236,6 +236,8 @@ def _signal(process: int, number: signal.Signals) -> None:
 def main() -> None:
     """Serve on the descriptor that the command line names."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the app and for who started us
+    if _is_shared():
+        sys.exit("there is no network of its own, but the device's")
     inside = _Inside(socket.socket(fileno=int(sys.argv[1])))
     # What the system mounts later is still seen inside; what is mounted inside is not seen outside.
     _mount(None, "/", None, _MS_REC | _MS_SLAVE)
@@ -246,6 +248,14 @@ def main() -> None:
         pass
     finally:
         inside.close()
+
+
+def _is_shared() -> bool:
+    """Whether this network is also that of whoever started us: all that runs in it is ended one day."""
+    try:
+        return _is_in(Path("/proc/self/ns/net").stat(), Path(f"/proc/{os.getppid()}"))
+    except OSError:  # it has ended, and so shall we
+        return False
 
 
 def _become_wireguard(name: str, peer: socket.socket, log: int) -> None:

@@ -323,6 +323,12 @@ def test_it_works_without_root(lab: Lab) -> None:
     done = lab.device.run(*ordinary.USER, *command, "sh", "-c", show, timeout=60, env=lab.env)
     assert done.stdout.split() == ["65534", "CapEff:", "0000000000000000", "2"]
     assert _state(lab.device) == before
+    log = lab.folder / "run.log"
+    forking = ["sh", "-c", "setsid sleep 300 & sleep 300 & echo on; exec sleep 300"]
+    program = lab.device.popen([*ordinary.USER, *command, *forking], log=log, env=lab.env)
+    assert poll(lambda: "on" in log.read_text().split()), log.read_text()
+    program.kill()
+    assert poll(lambda: _state(lab.device) == before), _state(lab.device)
 
 
 @live

@@ -71,8 +71,9 @@ def test_a_commands_help_loads_no_library(name: str) -> None:
 
 @pytest.mark.parametrize("name", ACTS)
 def test_every_command_is_told_of_in_the_help_and_has_its_own(
-    name: str, capsys: pytest.CaptureFixture[str]
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit) as end:
         whole_parser().parse_args([name, "--help"])
     assert end.value.code == 0

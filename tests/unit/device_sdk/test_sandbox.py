@@ -120,6 +120,29 @@ def test_a_control_socket_that_answers_nonsense_is_told(pieces: tuple[bytes, ...
         peer_state(daemon.here)
 
 
+def test_the_program_inside_does_not_begin_in_the_devices_own_network() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(Path(inside.__file__)), str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "there is no network of its own, but the device's\n"
+
+
+def test_a_control_socket_that_is_closed_is_told() -> None:
+    here, there = socket.socketpair()
+    there.close()
+    here.close()
+    with pytest.raises(TunnelError, match="WireGuard can't be asked: .*descriptor"):
+        peer_state(here)
+
+
 def test_what_has_no_descriptor_left_is_told(tmp_path: Path) -> None:
     """A process that may open no more files gets an error of ours, and no traceback."""
     code = (
