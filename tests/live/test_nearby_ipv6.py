@@ -1,4 +1,4 @@
-"""Cloudlets nearby over IPv6: on a link that has nothing else, and where the way over IPv4 is dead."""
+"""Cloudlets nearby over IPv6: on links that have nothing else, and where the way over IPv4 is dead."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ server.serve_forever()
 
 
 class Home:
-    """A link with a cloudlet, its neighbour, and a device that knows nobody."""
+    """A link with a cloudlet, one with another, and a device on both that knows nobody."""
 
     def __init__(self, cloudlet: Machine, neighbour: Machine, device: Machine, folder: Path) -> None:
         self.agent = AgentHost(cloudlet, "[::]", folder)
@@ -71,25 +72,27 @@ def home() -> Iterator[Home]:
     folder = Path(tempfile.mkdtemp(prefix="nearby-"))
     kept = podman.cgroups()
     with (
-        Network("home", "192.168.77.0/24") as link,
+        Network("home", "192.168.77.0/24") as home,
+        Network("office", "192.168.78.0/24") as office,
         Machine("cloudlet") as cloudlet,
         Machine("neighbour") as neighbour,
         Machine("device") as device,
     ):
-        for number, machine in enumerate((cloudlet, neighbour, device), 5):
-            link.attach(machine, f"192.168.77.{number}")
-            machine.run("ip", "-4", "address", "flush", "dev", "eth0")
-        for machine in (cloudlet, neighbour, device):
-            assert poll(lambda machine=machine: link_local(machine), 20), "no IPv6 here"  # type: ignore[misc]
+        home.attach(cloudlet, "192.168.77.5")
+        home.attach(device, "192.168.77.200")
+        office.attach(neighbour, "192.168.78.5")
+        office.attach(device, "192.168.78.200", "eth1")
+        for machine, link in ((cloudlet, "eth0"), (neighbour, "eth0"), (device, "eth0"), (device, "eth1")):
+            machine.run("ip", "-4", "address", "flush", "dev", link)
+            assert poll(partial(has_link_local, machine, link), 20), "no IPv6 here"
         yield Home(cloudlet, neighbour, device, folder)
     podman.sweep_cgroups(kept)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def link_local(machine: Machine) -> bool:
+def has_link_local(machine: Machine, link: str) -> bool:
     """Whether nobody else turned out to have the machine's address."""
-    shown = machine.run("ip", "-6", "-o", "address", "show", "dev", "eth0", "-tentative").stdout
-    return "fe80" in shown
+    return "fe80" in machine.run("ip", "-6", "-o", "address", "show", "dev", link, "-tentative").stdout
 
 
 @pytest.mark.timeout(300)
@@ -101,15 +104,18 @@ def test_a_backend_is_found_and_reached_over_ipv6(home: Home, tmp_path: Path) ->
         [sys.executable, "-c", NEIGHBOUR], log=tmp_path / "n.log", env={"PYTHONPATH": str(PROJECT)}
     )
     program = home.agent.start("--announce-interface", "eth0", "--announce")
-    assert poll(lambda: set(home.found()) == {"cloudlet", "other"}, 30), home.agent.log.read_text()
-    assert all(place.startswith("http://[fe80::") and "%25eth0]" in place for place in home.found().values())
+    seen: dict[str, str] = {}
+    assert poll(lambda: (seen.update(home.found()), len(seen) == 2)[1], 30), home.agent.log.read_text()  # type: ignore[func-returns-value]
+    assert all(place.startswith("http://[fe80::") for place in seen.values()), seen
+    assert "%25eth0]:7070" in seen["cloudlet"]
+    assert "%25eth1]:7071" in seen["other"]
     done = home.run()
     assert "Hello from cloudlet" in done.stdout, done.stderr
     assert "[fe80::" in cloudlet.run("wg", "show", "all", "endpoints").stdout
     assert program.stop() == 0
 
-    for number, machine in enumerate((cloudlet, home.neighbour, home.device), 5):
-        machine.run("ip", "address", "add", f"192.168.77.{number}/24", "dev", "eth0")
+    cloudlet.run("ip", "address", "add", "192.168.77.5/24", "dev", "eth0")
+    home.device.run("ip", "address", "add", "192.168.77.200/24", "dev", "eth0")
     for rule in ("-p tcp --dport 7070", "-p udp --dport 51820"):
         cloudlet.run("iptables", "-I", "INPUT", "-i", "eth0", *rule.split(), "-j", "DROP")
     home.agent.start(*IPV4_TOO, "--announce-interface", "eth0", "--announce")

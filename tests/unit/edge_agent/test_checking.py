@@ -15,6 +15,7 @@ import pytest
 from edge_agent.checking import cluster, findings, machine, network
 from edge_agent.checking.findings import Finding
 from edge_agent.errors import RecipeUnusable, Unavailable
+from edge_agent.machine import has_ipv6
 from edge_agent.on_kubernetes.placement import Placement
 from edge_agent.on_kubernetes.rights import Right
 from edge_agent.sessions import make_session
@@ -155,7 +156,10 @@ def test_a_port_is_free_or_taken_by_the_agent_or_by_somebody():
         (found,) = machine.port("TCP", "127.0.0.1", number, "--listen", running=False)
         assert found.level == "bad"
         assert "--listen" in found.advice
-    assert levels(machine.port("TCP", "127.0.0.1", number, "--listen", running=False)) == ["good"]
+    for host in ("127.0.0.1", *(["::1", "::"] if has_ipv6() else [])):
+        assert levels(machine.port("TCP", host, number, "--listen", running=False)) == ["good"]
+    (found,) = machine.port("TCP", "fe80::7%nowhere", number, "--listen", running=False)
+    assert found.level == "bad"
 
 
 def test_forwarding_is_on_or_can_be_switched(tmp_path: Path):

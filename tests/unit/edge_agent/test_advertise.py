@@ -1,0 +1,58 @@
+"""Names in announcements, and who else has one; what goes over the network is for the live tests."""
+
+from __future__ import annotations
+
+import threading
+from uuid import UUID
+
+from zeroconf import RecordUpdate, ServiceInfo, Zeroconf
+
+from edge_agent.nearby.advertise import SERVICE_TYPE, Advertiser, _interfaces, _label, _Rivals
+
+ZEROCONF = Zeroconf.__new__(Zeroconf)  # a listener gets one, and does not use it
+
+
+def info(label: str, server: str, ttl: int = 120) -> ServiceInfo:
+    return ServiceInfo(
+        SERVICE_TYPE, f"{label}.{SERVICE_TYPE}", port=7070, server=f"{server}.local.", host_ttl=ttl
+    )
+
+
+def heard(mine: ServiceInfo, *others: ServiceInfo) -> str | None:
+    rivals = _Rivals(mine)
+    records = [record for one in others for record in (one.dns_pointer(), one.dns_service(), one.dns_text())]
+    rivals.async_update_records(ZEROCONF, 0.0, [RecordUpdate(record, None) for record in records])
+    return rivals.server
+
+
+def test_a_rival_is_another_server_with_the_same_name() -> None:
+    mine = info("cloudlet", "sinfonia-2")
+    assert heard(mine, info("Cloudlet", "Sinfonia-1")) == "sinfonia-1.local."
+    assert heard(mine, mine) is None
+    assert heard(mine, info("other", "sinfonia-1")) is None
+    assert heard(mine, info("cloudlet", "sinfonia-1", ttl=0)) is None, "it says goodbye"
+
+
+def test_a_name_keeps_room_for_its_number() -> None:
+    assert _label("x" * 80, "-12") == "x" * 60 + "-12"
+    assert _label("é" * 60, "-2") == "é" * 30 + "-2"
+    assert _label("", "-2") == "cloudlet-2"
+
+
+def test_of_an_interfaces_addresses_the_links_own_sends() -> None:
+    given = ["2001:db8::7", "192.0.2.7", "fe80::7%eth0", "fd00::7"]
+    assert _interfaces(given)[:2] == ["192.0.2.7", "fe80::7%eth0"]
+
+
+def test_without_addresses_nothing_is_announced_and_keeping_ends_when_told() -> None:
+    advertiser, stop = Advertiser("cloudlet", UUID(int=1), list, 7070, {}), threading.Event()
+    asked = 0
+
+    def welcome() -> bool:
+        nonlocal asked
+        asked += 1
+        stop.set()
+        return True
+
+    advertiser.keep(stop, welcome)
+    assert asked == 1
