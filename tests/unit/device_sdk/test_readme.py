@@ -6,7 +6,7 @@ import ast
 import re
 import shlex
 import subprocess
-import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +14,7 @@ import device_sdk
 from device_sdk import errors
 from device_sdk.cli.acts import ACTS
 from device_sdk.cli.arguments import parse
+from device_sdk.device.settings import read_settings
 from edge_agent.arguments import parse as parse_agent
 from tests.lab import guide
 
@@ -36,9 +37,13 @@ def test_the_python_in_the_guide_takes_what_the_api_has(text: str) -> None:
             assert {name.name for name in node.names} - {"aio"} <= set(device_sdk.__all__)
 
 
-def test_what_the_users_file_may_say_is_toml() -> None:
+def test_the_users_file_is_one(tmp_path: Path) -> None:
     (text,) = (block.text for block in BLOCKS if block.language == "toml")
-    assert set(tomllib.loads(text)) == {"context"}
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    settings = read_settings(file)
+    assert settings.allowed.facts == {"location", "cores", "memory", "gpu", "battery"}
+    assert settings.location is not None
 
 
 @pytest.mark.parametrize("command", COMMANDS)
