@@ -33,8 +33,8 @@ def claim(plan: TunnelPlan, key: KeyPair, proc: Path = _PROC) -> socket.socket:
         if error.errno != errno.EADDRINUSE:
             raise TunnelError(f"The tunnel can't be claimed: {error.strerror}.") from error
         raise InUseError(
-            f"{_holder(name, proc)} has this app's tunnel to that cloudlet open, and there can be only one: end it "
-            "first, or start what needs the backend behind that tunnel."
+            f"{_holder(name, proc)} has this app's tunnel to that cloudlet open, and there can be only one: "
+            "end it first, or start what needs the backend behind that tunnel."
         ) from error
     return made
 

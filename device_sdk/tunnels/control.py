@@ -55,8 +55,8 @@ def peer_state(control: socket.socket) -> PeerState:
 
 
 def _ask(control: socket.socket, lines: list[str]) -> list[str]:
-    control.settimeout(_SECONDS)
     try:
+        control.settimeout(_SECONDS)
         control.sendall("\n".join([*lines, "", ""]).encode())
         answer = b""
         while not answer.endswith(b"\n\n"):

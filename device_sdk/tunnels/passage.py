@@ -8,12 +8,14 @@ the one that is `lead` is where everything else goes, so that a change of the wa
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterable
 
+from device_sdk.errors import TunnelError
 from device_sdk.keys import KeyPair
 from device_sdk.tunnels.control import KEEPALIVE_SECONDS, PeerState, configure, peer_state
 from device_sdk.tunnels.families import fitting
@@ -33,15 +35,17 @@ class Passage:
         self._sandbox = sandbox
         self._name = f"wg{number}"
         self._table = _FIRST_TABLE + number
+        self._kernels = False
         self._control: socket.socket | None = None
-        if not self._in_kernel(key):
-            sandbox.start_wireguard(self._name)
-            self._control = sandbox.control(self._name)
-            configure(self._control, plan, key.private)
         try:
+            if not self._in_kernel(key):
+                sandbox.start_wireguard(self._name)
+                self._control = sandbox.control(self._name)
+                configure(self._control, plan, key.private)
             self._set_up()
         except BaseException:
-            self.close()
+            with contextlib.suppress(TunnelError):  # what went wrong before is what matters
+                self.close()
             raise
 
     def lead(self) -> None:
@@ -81,10 +85,10 @@ class Passage:
     def close(self) -> None:
         """Take the interface away."""
         self.let_go()
-        if self._control is not None:
-            self._sandbox.end_wireguard(self._name)
-        else:
+        if self._kernels:
             self._sandbox.run(["ip", "link", "del", self._name])
+        else:
+            self._sandbox.end_wireguard(self._name)
 
     def _set_up(self) -> None:
         addresses = (f"{address}/{address.max_prefixlen}" for address in self.plan.addresses)
@@ -108,9 +112,10 @@ class Passage:
             return False
         command = ["ip", "link", "add", self._name, "netns", self._sandbox.path, "type", "wireguard"]
         made = subprocess.run(command, capture_output=True, timeout=_COMMAND_SECONDS, check=False)
-        if made.returncode == 0:
+        self._kernels = made.returncode == 0
+        if self._kernels:
             self._sandbox.run(["wg", "setconf", self._name, "/dev/stdin"], configuration(self.plan, key))
-        return made.returncode == 0
+        return self._kernels
 
     def _ip(self, steps: Iterable[str]) -> None:
         self._sandbox.run(["ip", "-batch", "-"], "".join(f"{step}\n" for step in steps))
