@@ -66,8 +66,8 @@ def choose(
     `how`: `first` that answers, in the order given; one at `random`; the `fastest`, measured through all
     their tunnels at once; or `custom(test)`. Opening the tunnels and measuring take at most `timeout` seconds
     from the call on, and who is late loses. A device that takes more than half of that to open them measures
-    those that it has; where no time is left for that, the order given stands. One tunnel is always opened. The
-    best whose backend is ready within `ready_timeout` seconds is taken; 0 does not wait for that.
+    those that it has; where no time is left for that, the order given stands. One tunnel is always opened.
+    The best whose backend is ready within `ready_timeout` seconds is taken; 0 does not wait for that.
     `weigh`: how many megabytes one operation of the app moves (`fastest`: 0 counts round trips only, and
     throughput where those are the same). What was measured is told to the root if the call that found the
     targets agreed to that, and kept on this device for the next time.
