@@ -24,7 +24,7 @@ from tests.lab import cluster, images
 from tests.lab.agent_image import AGENT_IMAGE, agent_archive
 from tests.lab.machine import poll
 from tests.lab.policies import Enforcer
-from tests.lab.world import HELLOWORLD
+from tests.lab.world import BIN, HELLOWORLD
 
 WAIT = 120.0
 _LABEL = "sinfonia-lab/installed"
@@ -78,6 +78,26 @@ class Installed:
     def enforced(self) -> Enforcer:
         """Enforce the policies of the chart and of the guests, within a `with`."""
         return Enforcer(self.api, {_LABEL: self.namespace}, {"sinfonia/agent": self.uuid})
+
+    def check(self) -> list[dict[str, str]]:
+        """What `sinfonia-agent check` finds inside the pod."""
+        inside = ["sinfonia-agent", "check", "--json", "--config", "/etc/sinfonia/agent/agent.yaml"]
+        command = [str(BIN / "kubectl"), "--kubeconfig", os.environ["SINFONIA_TEST_KUBECONFIG"]]
+        command += [
+            "-n",
+            self.namespace,
+            "exec",
+            self.pod()["metadata"]["name"],
+            "-c",
+            "agent",
+            "--",
+            *inside,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+        found: list[dict[str, str]] = json.loads(done.stdout)["findings"]
+        worst = {"bad": 2, "warning": 1}
+        assert done.returncode == max(worst.get(one["level"], 0) for one in found), done.stderr
+        return found
 
     def helm(self, *arguments: str) -> None:
         """Let helm do something in the chart's namespace."""

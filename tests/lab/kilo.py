@@ -3,8 +3,8 @@
 It does what devices and the cloudlet's agent see of it (https://kilo.squat.ai/docs/): it makes Peer objects
 known to the API, has an interface `kilo0` whose WireGuard peers are those objects, leads what they may send
 from into it, and says its key and endpoint in annotations of the node. Like Kilo, it forwards whatever a
-peer sends. It also has the rule that the project asks operators of Kilo for: kube-proxy does not hide the
-tunnels' addresses behind the node's.
+peer sends, and hides where it comes from behind the node's address unless it is for a pod, a node or a peer.
+It also has the rule that the project asks operators of Kilo for: kube-proxy does not hide it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,17 @@ _TABLE = "sinfonia_lab_kilo"
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _EVERY_SECONDS = 0.2
 _HOLD = f"mkdir -p /run/wireguard; mount -t tmpfs tmpfs /run/wireguard; exec wireguard-go -f {INTERFACE}"
-_UNMASK = """\
+_RULES = """\
 add table ip {table}
 delete table ip {table}
 table ip {table} {{
   chain unmask {{
     type filter hook postrouting priority mangle; policy accept;
     ip saddr {network} meta mark set meta mark and 0xffffbfff comment "kube-proxy's mark for masquerading"
+  }}
+  chain hide {{
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr {network} ip daddr != {{ {seen} }} masquerade
   }}
 }}
 """
@@ -114,11 +118,14 @@ def config(private_key: str, peers: Sequence[Peer]) -> str:
 
 
 class Kilo:
-    """Runs from `__enter__` to `__exit__`. `address`: where devices reach the node; `network`: of tunnels."""
+    """Runs from `__enter__` to `__exit__`. `address`: where devices reach the node; `network`: of tunnels;
+    `beside`: an address outside the cluster that passes for a pod's.
+    """
 
-    def __init__(self, api: Api, address: str, network: str) -> None:
+    def __init__(self, api: Api, address: str, network: str, beside: str) -> None:
         self._api = api
         self._network = network
+        self._beside = beside
         private = X25519PrivateKey.generate()
         self._private = base64.b64encode(private.private_bytes_raw()).decode()
         self.key = base64.b64encode(private.public_key().public_bytes_raw()).decode()
@@ -158,9 +165,9 @@ class Kilo:
         try:
             self._define()
             self._interface()
-            node.run("nft", "-f", "-", text=_UNMASK.format(table=_TABLE, network=self._network))
-            self._closing.callback(node.run, "nft", "delete", "table", "ip", _TABLE)
-            self._annotate()
+            (found,) = self._api.items("/api/v1/nodes")
+            self._rule(found["spec"]["podCIDR"])
+            self._annotate(f"/api/v1/nodes/{found['metadata']['name']}")
             self.refresh()
             thread = threading.Thread(target=self._follow, daemon=True)
             thread.start()
@@ -207,9 +214,12 @@ class Kilo:
         assert poll(lambda: self._enter("wg", "show", INTERFACE).returncode == 0, 30), "wireguard-go"
         node.run("ip", "link", "set", INTERFACE, "mtu", "1420", "up")
 
-    def _annotate(self) -> None:
-        (one,) = self._api.items("/api/v1/nodes")
-        path = f"/api/v1/nodes/{one['metadata']['name']}"
+    def _rule(self, pods: str) -> None:
+        seen = ", ".join((pods, node.address(), self._network, self._beside))
+        node.run("nft", "-f", "-", text=_RULES.format(table=_TABLE, network=self._network, seen=seen))
+        self._closing.callback(node.run, "nft", "delete", "table", "ip", _TABLE)
+
+    def _annotate(self, path: str) -> None:
         notes = {"key": self.key, "endpoint": self.endpoint, "leader": ""}
         self._note(path, notes)
         self._closing.callback(self._note, path, dict.fromkeys(notes))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -29,7 +27,6 @@ from tests.lab.machine import Machine, Network, poll
 from tests.lab.needs import needs
 
 NEEDS = ("kubernetes", "root", "tun", "helm", "ip", "wg", "wireguard-go", "nft", "podman", "busybox-static")
-KUBECTL = Path(sys.executable).parent / "kubectl"
 
 
 @pytest.fixture(scope="module")
@@ -181,32 +178,15 @@ def _belongs(process: Path) -> bool:
     return f"Uid:\t{USER}\t" in status
 
 
-@needs(*NEEDS)
+@needs(*NEEDS, "kubectl")
 @pytest.mark.timeout(400)
-@pytest.mark.skipif(not KUBECTL.exists(), reason="this machine lacks kubectl beside its helm")
 def test_check_in_the_pod_finds_all_but_the_root(cloudlet: Installed) -> None:
-    status, found = checked(cloudlet)
+    found = cloudlet.check()
     bad = [one for one in found if one["level"] == "bad"]
     assert [one["part"] for one in bad] == ["roots"], bad
-    assert status == 2
     parts = {(one["part"], one["subject"]): one for one in found}
     assert parts["machine", "rights"]["text"].startswith(f"user {USER}")
     assert parts["machine", "UDP port 51820"]["text"] == "in use: an agent runs with this --state"
     assert parts["cluster", "rights"]["level"] == "good"
     assert ("cluster", "too many rights") not in parts
     assert parts["recipes", "recipes"]["text"].startswith("1 of 1")
-
-
-def checked(cloudlet: Installed) -> tuple[int, list[dict[str, Any]]]:
-    """The exit status and findings of `check` in the agent's pod."""
-    name = cloudlet.pod()["metadata"]["name"]
-    command = [str(KUBECTL), "--kubeconfig", os.environ["SINFONIA_TEST_KUBECONFIG"], "-n", cloudlet.namespace]
-    command += ["exec", name, "-c", "agent", "--", "sinfonia-agent", "check", "--json"]
-    done = subprocess.run(
-        [*command, "--config", "/etc/sinfonia/agent/agent.yaml"],
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    return done.returncode, json.loads(done.stdout)["findings"]

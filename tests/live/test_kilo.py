@@ -27,7 +27,7 @@ from tests.lab.needs import needs
 from tests.lab.policies import Enforcer
 from tests.lab.world import BIN, HELLOWORLD
 
-live = needs("kubernetes", "node", *device.PARTS, "nft", "podman", "helm")
+live = needs("kubernetes", "node", *device.PARTS, "nft", "podman", "helm", "kubectl")
 pytestmark = pytest.mark.timeout(400)
 TUNNELS, PODS_TUNNELS = "100.98.0.0/16", "100.99.0.0/16"  # of the agent beside the cluster, of the one inside
 BOTH = "100.98.0.0/15"
@@ -50,10 +50,10 @@ class Place:
         self._network.attach(neighbour, NEIGHBOUR)
         neighbour.run("ip", "route", "add", "default", "via", NODE)
         neighbour.popen(["busybox", "httpd", "-f", "-p", "80", "-h", "/"])
-        self.kilo = stack.enter_context(Kilo(self.api, NODE, BOTH))
+        self.host = host = _source(node.address())
+        self.kilo = stack.enter_context(Kilo(self.api, NODE, BOTH, self.host))
         self.foreign_key = os.urandom(32)
         self.foreign = self.api.call("POST", PEERS, _peer("somebody", self.foreign_key, "100.96.0.1/32"))
-        self.host = host = _source(node.address())
         status, names = _free(host, socket.SOCK_STREAM), _free(host, socket.SOCK_DGRAM)
         service = self._service(host, status, names)
         _lead_back(stack)
@@ -284,6 +284,10 @@ def test_the_chart_installs_an_agent_behind_kilo(place: Place, tmp_path: Path) -
         device.lead(f"{agent.address}/32")
         assert device.connects(agent.address, 7070), "Kilo leads everybody everywhere"
         assert not device.connects(agent.address, 9707), "metrics are the cluster's"
+        found = {one["subject"]: one["level"] for one in agent.check() if one["part"] == "Kilo"}
+        assert found.pop("signs of life") == "warning", "none come, it ends by age"
+        assert found.pop("masquerading") == "unknown", "that is the nodes' affair"
+        assert found == dict.fromkeys(("Peers", "entrance", "addresses"), "good")
 
 
 @contextmanager
