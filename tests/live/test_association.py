@@ -114,12 +114,16 @@ CHANGES = {
 
 @needs(*PARTS)
 def test_what_is_under_way_survives_changes_of_the_devices_network(world: World) -> None:
+    """And that the root lets go of what was not chosen costs the chosen one nothing."""
     assert world.root is not None
     world.internet.attach(world.device, "198.51.100.202", "eth2")
     try:
         parts = Parts(world.folder / "moving")
-        with inside(world.device), associate(world.root.url, HELLOWORLD, jit="off", parts=parts) as app:
+        options = {"choose": "fastest", "results": 2, "jit": "off", "parts": parts}
+        with inside(world.device), associate(world.root.url, HELLOWORLD, **options) as app:
             before = app.target.place
+            other = world.cloudlets["next" if before == "near" else "near"]
+            assert poll(lambda: " asked to release " in other.log.read_text(), 20)
             for change, commands in CHANGES.items():
                 with app.connect(("helloworld", 80), timeout=30) as connection:
                     connection.settimeout(30)
