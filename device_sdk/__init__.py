@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from device_sdk.errors import (
         DeploymentError,
         DeviceError,
+        InUseError,
         NoCloudletError,
         NotFoundError,
         RequestError,
@@ -66,7 +67,7 @@ _MODULES = {
     "context": "DeviceContext Hardware Location Network Requirements",
     "calls.deploy": "deploy_backend find_cloudlets find_deployments",
     "device.gathering": "device_context",
-    "errors": "DeploymentError DeviceError NoCloudletError NotFoundError RequestError RootError "
+    "errors": "DeploymentError DeviceError InUseError NoCloudletError NotFoundError RequestError RootError "
     "SinfoniaError TooManyError TrustError TunnelError",
     "nearby.paired": "PairedCloudlet",
     "nearby.pairing": "pair",
@@ -89,6 +90,7 @@ __all__ = [
     "DeviceError",
     "Event",
     "Hardware",
+    "InUseError",
     "Location",
     "Measured",
     "Network",
