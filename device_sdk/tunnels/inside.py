@@ -162,8 +162,9 @@ class _Inside:
         return f"/proc/{self._daemons[name]}/root{_run_folder()}/wireguard/{name}.sock"
 
     def _appears(self, name: str) -> bool:
-        path, deadline = self._control(name), time.monotonic() + _START_SECONDS
-        while not Path(path).exists():
+        """Whether it comes to listen; its socket is there a moment before that."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._listens(name):
             pid, _ = os.waitpid(self._daemons[name], os.WNOHANG)
             if pid:
                 del self._daemons[name]
@@ -172,6 +173,10 @@ class _Inside:
                 return False
             select.select([], [], [], 0.003)
         return True
+
+    def _listens(self, name: str) -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
+            return control.connect_ex(self._control(name)) == 0
 
     def answer(self, answer: Any, descriptor: int | None = None) -> None:
         """Send an answer, and a descriptor with it that is closed here."""

@@ -154,6 +154,31 @@ def test_a_wireguard_that_cannot_start_says_why_and_leaves_nothing(sandbox: Sand
     )
 
 
+SLOW_TO_LISTEN = f"""#!{sys.executable}
+import os, select, socket
+os.mkdir("/run/wireguard")
+control = socket.socket(socket.AF_UNIX)
+control.bind("/run/wireguard/wg0.sock")
+select.select([], [], [], 0.3)
+control.listen()
+select.select([], [], [])
+"""
+
+
+@live
+def test_a_wireguard_has_started_when_it_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "wireguard-go"
+    program.write_text(SLOW_TO_LISTEN)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    sandbox = Sandbox("")
+    try:
+        sandbox.start_wireguard("wg0")
+        sandbox.control("wg0").close()
+    finally:
+        sandbox.close()
+
+
 @live
 def test_a_late_answer_is_not_taken_for_the_next_ones() -> None:
     """Also with a descriptor: everything stood still in the middle of a call, and goes on."""
