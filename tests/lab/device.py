@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from tests.lab import reach
 from tests.lab.machine import Machine, Network
 
 PARTS = (
@@ -74,10 +76,10 @@ class Device:
         """What a GET answers, an error of HTTP's included; empty where there is no answer in time."""
         return self.machine.run("curl", "-sS", "-m", str(seconds), url, check=False).stdout
 
-    def connects(self, address: str, port: int, seconds: int = 10) -> bool:
-        """Whether a TCP connection comes about in time."""
-        command = ["/bin/busybox", "nc", "-w", str(seconds), address, str(port), "-e", "/bin/busybox", "true"]
-        return self.machine.run(*command, check=False, timeout=60).returncode == 0
+    def failures(self, places: Sequence[reach.Place], seconds: int = 10) -> dict[reach.Place, str]:
+        """What connections to places fail by, empty where they come about in so many seconds."""
+        done = self.machine.run(*reach.command(places, seconds), timeout=seconds + 60)
+        return reach.failures(done.stdout)
 
 
 def _v4(addresses: list[str]) -> list[str]:

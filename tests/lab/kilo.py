@@ -33,6 +33,8 @@ PORT = 51820  # Kilo's own choice
 INTERFACE = "kilo0"
 _TABLE = "sinfonia_lab_kilo"
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_CRD = f"{_CRDS}/peers.kilo.squat.ai"
+_LABEL = "sinfonia-lab/stand-in"
 _EVERY_SECONDS = 0.2
 _HOLD = f"mkdir -p /run/wireguard; mount -t tmpfs tmpfs /run/wireguard; exec wireguard-go -f {INTERFACE}"
 _RULES = """\
@@ -79,7 +81,7 @@ def crd() -> Object:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": "peers.kilo.squat.ai"},
+        "metadata": {"name": "peers.kilo.squat.ai", "labels": {_LABEL: "true"}},
         "spec": {"group": "kilo.squat.ai", "names": names, "scope": "Cluster", "versions": [version]},
     }
 
@@ -184,20 +186,27 @@ class Kilo:
         self._closing.close()
 
     def _define(self) -> None:
-        """Make the definition; one that is there already is somebody's, and stays."""
-        path = f"{_CRDS}/peers.kilo.squat.ai"
+        """Make the definition anew where there is that of a run that was killed; somebody's stays."""
         try:
+            self._undefine()
             self._api.call("POST", _CRDS, crd())
-            self._closing.callback(self._api.call, "DELETE", path)
+            self._closing.callback(self._api.call, "DELETE", _CRD)
         except Refused as error:
             if error.status != 409:
                 raise
 
         def established() -> bool:
-            conditions = self._api.call("GET", path).get("status", {}).get("conditions") or []
+            conditions = self._api.call("GET", _CRD).get("status", {}).get("conditions") or []
             return any((one["type"], one["status"]) == ("Established", "True") for one in conditions)
 
         assert poll(established, 60, 0.1)
+
+    def _undefine(self) -> None:
+        """With it go its Peers: not so if it is deleted as one of a list."""
+        mine = {"labelSelector": f"{_LABEL}=true"}
+        if self._api.items(_CRDS, **mine):
+            self._api.call("DELETE", _CRD)
+        assert poll(lambda: not self._api.items(_CRDS, **mine), 60, 0.1)
 
     def _interface(self) -> None:
         """The interface is gone with its process, and that with ours."""

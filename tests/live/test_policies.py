@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lab import device, node
+from tests.lab import device, node, reach
 from tests.lab.cloudlet import Cloudlet, load_image
 from tests.lab.device import Device
 from tests.lab.machine import Machine, Network, poll
@@ -30,13 +30,6 @@ HOST = "203.0.113.1"  # this machine, as devices see it (TEST-NET-3, RFC 5737)
 PUBLIC = "198.51.100.7"  # a server that the node reaches as it would those of the internet
 METADATA = "169.254.169.254"
 NEIGHBOUR = "192.168.77.7"  # a machine of the operator's, beside the node
-CONNECT = """
-for place in "$@"; do
-  echo "$place $(/bin/busybox nc -w 10 $place -e /bin/busybox true 2>&1)" &
-done
-wait
-"""
-Where = tuple[str, int]
 
 
 class Place:
@@ -91,7 +84,7 @@ class Place:
             if any((one["type"], one["status"]) == ("Ready", "True") for one in pod["status"]["conditions"])
         }
 
-    def service(self, path: str) -> Where:
+    def service(self, path: str) -> reach.Place:
         """Where the cluster has a service, by its path below the namespaces."""
         spec = self.cloudlet.api.call("GET", f"/api/v1/namespaces/{path}")["spec"]
         return spec["clusterIP"], spec["ports"][0]["port"]
@@ -100,19 +93,19 @@ class Place:
         """Enforce this agent's policies, within a `with`."""
         return Enforcer(self.cloudlet.api, {"sinfonia/agent": self.cloudlet.uuid})
 
-    def from_guest(self, places: Sequence[Where]) -> dict[Where, str]:
+    def from_guest(self, places: Sequence[reach.Place]) -> dict[reach.Place, str]:
         """What a pod of the guest is told that connects to each; empty where it is let."""
         command = [str(BIN / "kubectl"), "--kubeconfig", os.environ["SINFONIA_TEST_KUBECONFIG"]]
-        command += ["-n", self.guest, "exec", min(self.pods(self.guest)), "--", *_connect(places)]
+        command += ["-n", self.guest, "exec", min(self.pods(self.guest)), "--", *reach.command(places)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
-        return _told(done.stdout)
+        return reach.failures(done.stdout)
 
-    def from_outside(self, places: Sequence[Where]) -> dict[Where, str]:
+    def from_outside(self, places: Sequence[reach.Place]) -> dict[reach.Place, str]:
         """What the machine outside is told; empty where it is let."""
-        return _told(self.outside.run(*_connect(places), timeout=120).stdout)
+        return reach.failures(self.outside.run(*reach.command(places), timeout=120).stdout)
 
-    def forbidden(self) -> dict[str, Where]:
+    def forbidden(self) -> dict[str, reach.Place]:
         """What a guest must not reach, by what it is."""
         return {
             "another guest's pod": (min(self.pods(self.other).values()), 8080),
@@ -142,16 +135,6 @@ def _recipes(folder: Path) -> Path:
     (made / f"{HELLOWORLD}.yaml").write_text(yaml.safe_dump(recipe))
     (made / "helloworld").symlink_to(RECIPES.parent / "charts" / "helloworld")
     return made
-
-
-def _connect(places: Sequence[Where]) -> list[str]:
-    """The command that tells of each place what its connection came to."""
-    return ["/bin/busybox", "sh", "-c", CONNECT, "sh", *(f"{address} {port}" for address, port in places)]
-
-
-def _told(lines: str) -> dict[Where, str]:
-    words = [line.split(" ", 2) for line in lines.splitlines()]
-    return {(address, int(port)): text for address, port, text in words}
 
 
 @pytest.fixture(scope="module")
