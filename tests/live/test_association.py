@@ -17,7 +17,7 @@ from device_sdk import AssociationEvent, Patience, associate
 from device_sdk.calls.call import Parts
 from tests.benchmarks.handoff import measure
 from tests.lab.apart import PARTS as APART
-from tests.lab.apart import Apart
+from tests.lab.apart import Apart, uuid_of
 from tests.lab.machine import Machine, Network, inside, poll
 from tests.lab.needs import needs
 from tests.lab.slow_path import Quality
@@ -46,7 +46,7 @@ def nothing_is_left(world: World) -> bool:
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
     with ExitStack() as stack:
-        yield Apart(stack, tmp_path_factory.mktemp("apart"), 2)
+        yield Apart(stack, tmp_path_factory.mktemp("apart"), 3)
 
 
 PARTS = (
@@ -155,8 +155,8 @@ def test_the_app_moves_and_nothing_is_left_behind(world: World, move: str) -> No
 
 
 @needs(*APART)
-def test_a_path_that_gets_slow_is_left_once_for_a_better_one(apart: Apart) -> None:
-    apart.be([Quality(5), Quality(10)])
+def test_a_path_that_gets_slow_is_left_once_for_the_fastest_of_the_others(apart: Apart) -> None:
+    apart.be([Quality(5), Quality(60), Quality(10)])
     events: list[AssociationEvent] = []
     patience = Patience(period=0.1, stay=1.0, worse_probes=4, linger=0.2)
     with (
@@ -164,6 +164,7 @@ def test_a_path_that_gets_slow_is_left_once_for_a_better_one(apart: Apart) -> No
         associate(
             "http://root.example",
             "helloworld",
+            choose="fastest",
             jit="off",
             parts=apart.parts(),
             patience=patience,
@@ -171,16 +172,17 @@ def test_a_path_that_gets_slow_is_left_once_for_a_better_one(apart: Apart) -> No
             on_event=events.append,
         ) as app,
     ):
-        first = app.target.cloudlet
+        assert app.target.cloudlet.uuid == uuid_of(0)
         vitals = app._keeper._outlook._vitals
         assert poll(lambda: (vitals.best or 1.0) < 0.1, 20)
-        apart.be([Quality(150), Quality(10)])
-        assert poll(lambda: app.target.cloudlet != first, 30), events
+        apart.be([Quality(150), Quality(60), Quality(10)])
+        assert poll(lambda: app.target.cloudlet.uuid != uuid_of(0), 40), events
+        assert app.target.cloudlet.uuid == uuid_of(2), events  # and not the one that was named first
         with app.connect(("helloworld", 80)) as connection:
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
             assert connection.recv(5) == b"HTTP/"
-        apart.be([Quality(5), Quality(150, jitter_ms=20)])
-        assert not poll(lambda: app.target.cloudlet == first, 3)
+        apart.be([Quality(5), Quality(60), Quality(150, jitter_ms=20)])
+        assert not poll(lambda: app.target.cloudlet.uuid != uuid_of(2), 3)
     kinds = [event.kind for event in events]
     assert kinds[:4] == ["connected", "degraded", "handing_over", "handed_over"]
     assert kinds.count("handed_over") == 1
@@ -189,7 +191,7 @@ def test_a_path_that_gets_slow_is_left_once_for_a_better_one(apart: Apart) -> No
 
 @needs(*APART)
 def test_an_app_that_was_suspended_stays_where_it_is_well_and_finds_what_is_lost(apart: Apart) -> None:
-    apart.be([Quality(5), Quality(10)])
+    apart.be([Quality(5)] * 3)
     log = apart.folder / "suspended.log"
 
     def kinds() -> list[str]:
