@@ -11,7 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from tests.lab import reach
-from tests.lab.machine import Machine, Network
+from tests.lab.machine import Machine, Network, poll
 
 PARTS = (
     "root",
@@ -51,6 +51,7 @@ class Device:
             f"AllowedIPs = {', '.join(v4(tunnel['allowedIPs']))}\n"
         )
         run("wireguard-go", "wg0")
+        assert poll(lambda: run("wg", "show", "wg0", check=False).returncode == 0), "wireguard-go"
         run("wg", "setconf", "wg0", str(config))
         run("ip", "address", "add", *v4(tunnel["address"]), "dev", "wg0")
         run("ip", "link", "set", "wg0", "mtu", "1420", "up")
