@@ -44,7 +44,7 @@ class Advertiser:
         self._addresses = addresses
         self._port = port
         self._told = {"path": "/", "uuid": str(uuid), "v": PROTOCOL, **told}
-        self._open_at: tuple[str, ...] = ()
+        self._open_at: tuple[str, ...] | None = None
         self._zeroconf: Zeroconf | None = None
         self._info = self._described(self._label, ())
         self._rivals = _Rivals(self._info)
@@ -67,6 +67,8 @@ class Advertiser:
         with self._guard:
             wanted = tuple(sorted(self._addresses()))
             if not wanted:
+                if self._open_at != ():
+                    _LOG.warning("this machine has none of the addresses that are to be announced")
                 self._withdraw()
                 return
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from uuid import UUID
 
+import pytest
 from zeroconf import RecordUpdate, ServiceInfo, Zeroconf
 
 from edge_agent.nearby.advertise import SERVICE_TYPE, Advertiser, _interfaces, _label, _Rivals
@@ -44,15 +45,12 @@ def test_of_an_interfaces_addresses_the_links_own_sends() -> None:
     assert _interfaces(given)[:2] == ["192.0.2.7", "fe80::7%eth0"]
 
 
-def test_without_addresses_nothing_is_announced_and_keeping_ends_when_told() -> None:
+def test_without_addresses_nothing_is_announced_which_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     advertiser, stop = Advertiser("cloudlet", UUID(int=1), list, 7070, {}), threading.Event()
-    asked = 0
-
-    def welcome() -> bool:
-        nonlocal asked
-        asked += 1
-        stop.set()
-        return True
-
-    advertiser.keep(stop, welcome)
-    assert asked == 1
+    advertiser.keep(stop, lambda: (stop.set(), True)[1])  # type: ignore[func-returns-value]
+    advertiser.open()
+    advertiser.close()
+    advertiser.open()
+    assert [one.message for one in caplog.records] == [
+        "this machine has none of the addresses that are to be announced"
+    ]
