@@ -15,7 +15,7 @@ from uuid import UUID
 from device_sdk.associating.events import Announcer
 from device_sdk.associating.others import Others
 from device_sdk.associating.outlook import Outlook
-from device_sdk.associating.place import Place, Ways
+from device_sdk.associating.place import GIVE_BACK_SECONDS, Place, Ways
 from device_sdk.associating.search import Known, Search
 from device_sdk.associating.vitals import Patience
 from device_sdk.background import Pending
@@ -95,14 +95,17 @@ class Keeper:
             return prepared
 
     def close(self) -> None:
-        """Give everything back but the app's own place."""
+        """Give everything back but the app's own place, and let the root know."""
         with self._guard:
             self._closed, self.state = True, "released"
             job, self._job = self._job, None
             self._others.part_all()
-        if job is not None:
+        if job is not None and job[0] != "tidy":
             self._give_back_found(job[1])
         self._others.wait()
+        last = Pending(lambda: self._search.tidy(self.place), "sinfonia-keep")
+        with contextlib.suppress(TimeoutError):
+            last.result(GIVE_BACK_SECONDS)
 
     # What a search asks (`search.Known`).
 

@@ -147,7 +147,7 @@ class Search:
         """Have the root let go of all but `here`: of what the app is about to use elsewhere, too."""
         with self._guard:
             surplus, self._surplus = self._surplus, []
-        if all(each.is_free() for each in surplus):
+        if surplus and all(each.is_free() for each in surplus):
             surplus[-1].tell_root(here.target)
 
     def note_bad(self, cloudlet: UUID | None) -> None:

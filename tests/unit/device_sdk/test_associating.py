@@ -357,6 +357,9 @@ def test_the_root_hears_where_the_app_is_once_that_is_the_only_place() -> None:
     assert lab.kept == [UUID(int=2)]
     lab.run(100)
     assert lab.kept == [UUID(int=2)]
+    lab.keeper.prepare(lab.search.elsewhere)
+    lab.keeper.close()
+    assert lab.kept == [UUID(int=2)] * 2
 
 
 def test_where_none_of_several_can_be_used_the_app_stays_and_others_are_asked() -> None:

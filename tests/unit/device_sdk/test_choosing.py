@@ -399,6 +399,16 @@ def test_last_time_decides_between_equals(place: Place) -> None:
     assert {one.remembered_ms for one in chosen.measured} == {None}
 
 
+@pytest.mark.parametrize("hours", [-7, 7])
+def test_a_wall_clock_that_is_set_meanwhile_costs_nothing(place: Place, hours: int) -> None:
+    place.start(FakeGateway(0.06), FakeGateway(0.01))
+    for _ in range(2):
+        chosen = place.choose()
+        assert chosen.target is place.targets[1]
+        assert chosen.wait_released(10)
+        place.now += hours * 3600
+
+
 def test_beside_an_open_tunnel_the_chosen_one_stands_by(place: Place) -> None:
     place.start(FakeGateway(0.1), FakeGateway(0.01), FakeGateway())
     mine = place.targets.pop()
