@@ -5,6 +5,7 @@ and started again. Used by the rounds of deaths and the agent's benchmarks.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shlex
@@ -162,8 +163,9 @@ class Cloudlet:
         self.close()
 
 
+@functools.cache
 def load_image() -> None:
-    """Let the cluster have helloworld's image."""
+    """Let the cluster have helloworld's image, once."""
     load = os.environ.get("SINFONIA_TEST_LOAD_IMAGE")
     if load:
         command = [*shlex.split(load), str(images.helloworld_archive())]

@@ -79,7 +79,7 @@ def test_a_cloudlet_is_offered_only_while_it_can_begin_something(
             assert {"cpu_ratio", "mem_ratio"} <= registered["resources"].keys()
             key = b"k" * 32
             _, (begun,) = cloudlet.deploy(key, wait=20)
-            with proxy.fault(cut=True):
+            with proxy.fault(**nobody):
                 assert poll(lambda: told.draining, 120, 0.2), cloudlet.log.read_text()
                 assert cloudlet.deploy(b"n" * 32)[0] == 503
                 status, (kept,) = cloudlet.deploy(key)

@@ -31,7 +31,7 @@ KEYS = (bytes(range(32)), bytes(reversed(range(32))), b"\1" * 32)
 @needs(*_NEEDED)
 @pytest.mark.timeout(600)
 def test_three_deaths_lose_and_double_nothing(tmp_path: Path) -> None:
-    tally = run(3, 4, tmp_path)
+    tally = run(3, 1269, tmp_path, devices=2)
     assert (tally.rounds, tally.checks) == (3, 1)
     assert tally.good, (tally, (tmp_path / "agent.log").read_text(errors="replace")[-3000:])
 

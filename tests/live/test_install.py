@@ -10,6 +10,7 @@ from tests.lab.needs import needs
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEPENDENCIES = {"cryptography", "requests"}
+PIP = (sys.executable, "-m", "pip", "--python")
 THEIRS = {"certifi", "cffi", "charset-normalizer", "idna", "pycparser", "urllib3"}
 
 
@@ -17,8 +18,8 @@ THEIRS = {"certifi", "cffi", "charset-normalizer", "idna", "pycparser", "urllib3
 def environment(tmp_path_factory) -> Path:
     """The programs of a fresh virtual environment with the base install."""
     folder = tmp_path_factory.mktemp("install") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=60)
-    install = [folder / "bin" / "python", "-m", "pip", "install", "-q", PROJECT]
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=60)
+    install = [*PIP, folder / "bin" / "python", "install", "-q", PROJECT]
     subprocess.run(install, check=True, timeout=240, capture_output=True)
     return folder / "bin"
 
@@ -27,7 +28,7 @@ def environment(tmp_path_factory) -> Path:
 @pytest.mark.timeout(300)
 def test_the_base_install_is_small_and_has_the_command_line(environment):
     listing = subprocess.run(
-        [environment / "python", "-m", "pip", "list", "--format", "freeze"],
+        [*PIP, environment / "python", "list", "--format", "freeze"],
         capture_output=True,
         text=True,
         check=True,
