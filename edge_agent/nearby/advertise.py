@@ -39,7 +39,7 @@ class Advertiser:
         port: int,
         told: Mapping[str, str],
     ) -> None:
-        self._label = _label(name)
+        self._label = self._wish = _label(name)
         self._server = f"sinfonia-{uuid}.local."
         self._addresses = addresses
         self._port = port
@@ -91,12 +91,11 @@ class Advertiser:
         moves = self._zeroconf is not None
         self._leave()
         zeroconf = self._zeroconf = Zeroconf(interfaces=_interfaces(wanted))
-        label = self._info.name.removesuffix(f".{SERVICE_TYPE}") if moves else self._fresh_label()
-        self._info = info = self._described(label, wanted)
-        # A name that another cloudlet has already gets a number behind it (RFC 6762, 9).
-        zeroconf.register_service(info, allow_name_change=True, cooperating_responders=moves)
+        self._info = info = self._described(self._label_now() if moves else self._wish, wanted)
         self._rivals = _Rivals(info)
         zeroconf.add_listener(self._rivals, None)
+        # A name that another cloudlet has already gets a number behind it (RFC 6762, 9).
+        zeroconf.register_service(info, allow_name_change=True, cooperating_responders=moves)
         self._open_at = wanted
         _LOG.info("announced", extra={"service": info.name, "addresses": ", ".join(wanted)})
 
@@ -104,7 +103,7 @@ class Advertiser:
         """Where another one turns out to have our name, since it was too busy to say so in time or came with
         another network: the later server's name yields, the other one says again that it has it.
         """
-        rival, self._rivals.server = self._rivals.server, None
+        rival = self._rivals.take()
         if rival is None or self._zeroconf is None:
             return
         if rival > self._server:
@@ -112,12 +111,13 @@ class Advertiser:
             return
         _LOG.info("another cloudlet has the name", extra={"service": self._info.name})
         self._lost += 1
+        number = self._label_now().removeprefix(f"{self._label}-")
+        now = int(number) if number.isascii() and number.isdecimal() else 1
+        self._wish = _label(self._label, f"-{max(now, self._lost) + 1}")
         self._leave()
 
-    def _fresh_label(self) -> str:
-        """The name; with a number where one was lost already."""
-        number = f"-{self._lost + 1}" if self._lost else ""
-        return _label(self._label, number)
+    def _label_now(self) -> str:
+        return self._info.name.removesuffix(f".{SERVICE_TYPE}")
 
     def _leave(self) -> None:
         """End without a goodbye: the name stays somebody's."""
@@ -152,19 +152,24 @@ class Advertiser:
 
 
 class _Rivals(RecordUpdateListener):
-    """Hears who else says that it has the name of `info`: `server`, if anybody."""
+    """Hears who else says that it has the name of `info`, which changes until one is found that is free."""
 
     def __init__(self, info: ServiceInfo) -> None:
         super().__init__()
-        self.server: str | None = None
-        self._name, self._own = info.key, info.server_key
+        self._info = info
+        self._heard = ("", "")
+
+    def take(self) -> str | None:
+        """The server of another one that was heard since, if its name is ours now."""
+        (name, server), self._heard = self._heard, ("", "")
+        return server if name == self._info.key else None
 
     def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:  # noqa: ARG002 - as Zeroconf calls it
         """Called by Zeroconf, in its thread."""
         for record in (update.new for update in records):
             server = getattr(record, "server_key", None)  # of SRV records alone
-            if server not in (None, self._own) and record.key == self._name and record.ttl:
-                self.server = server
+            if server not in (None, self._info.server_key) and record.key == self._info.key and record.ttl:
+                self._heard = (record.key, server)
 
 
 def _interfaces(addresses: Sequence[str]) -> Any:

@@ -23,7 +23,7 @@ def heard(mine: ServiceInfo, *others: ServiceInfo) -> str | None:
     rivals = _Rivals(mine)
     records = [record for one in others for record in (one.dns_pointer(), one.dns_service(), one.dns_text())]
     rivals.async_update_records(ZEROCONF, 0.0, [RecordUpdate(record, None) for record in records])
-    return rivals.server
+    return rivals.take()
 
 
 def test_a_rival_is_another_server_with_the_same_name() -> None:
@@ -32,6 +32,14 @@ def test_a_rival_is_another_server_with_the_same_name() -> None:
     assert heard(mine, mine) is None
     assert heard(mine, info("other", "sinfonia-1")) is None
     assert heard(mine, info("cloudlet", "sinfonia-1", ttl=0)) is None, "it says goodbye"
+
+
+def test_who_had_a_name_that_was_given_up_is_none() -> None:
+    mine, other = info("cloudlet", "sinfonia-2"), info("cloudlet", "sinfonia-1")
+    rivals = _Rivals(mine)
+    rivals.async_update_records(ZEROCONF, 0.0, [RecordUpdate(other.dns_service(), None)])
+    mine.name = f"cloudlet-2.{SERVICE_TYPE}"
+    assert rivals.take() is None
 
 
 def test_a_name_keeps_room_for_its_number() -> None:
