@@ -32,6 +32,7 @@ from edge_agent.on_kubernetes.api import (
 )
 from edge_agent.on_kubernetes.kilo_objects import cluster_address
 from edge_agent.on_kubernetes.lock import Lock
+from edge_agent.on_kubernetes.machines import Machines
 from edge_agent.on_kubernetes.namespaces import MANAGER
 from edge_agent.on_kubernetes.placement import Placement
 from edge_agent.on_kubernetes.refusals import refusals
@@ -64,8 +65,9 @@ class KubernetesRuntime:
     """The runtime port on Kubernetes. `sleep` waits so many seconds, `clock` is monotonic.
 
     `gateways` are network-policy peers from where the gateway sends; where services have addresses of their
-    own, devices come from `tunnels` instead. `lock` lets one agent of this identity
-    work at a time: whoever made this has to claim it; None where no other agent can be.
+    own, devices come from `tunnels` instead. Guests are kept from the agent's `addresses` and from nodes'.
+    `lock` lets one agent of this identity work at a time: whoever made this has to claim it; None where no
+    other agent can be.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class KubernetesRuntime:
         lock: Lock | None = None,
         placement: Placement | None = None,
         tunnels: IPv4Network = SHARED,
+        addresses: Sequence[str] = (),
     ) -> None:
         self._tunnels = tunnels
         self._agent = agent
@@ -93,7 +96,8 @@ class KubernetesRuntime:
         self.lock = lock
         self._placement = placement or Placement()
         self._sight = Sight(agent, api, clock)
-        self._fenced: set[str] = set()  # by this run
+        self._machines = Machines(api, addresses, clock)
+        self._fenced: dict[str, Collection[Any]] = {}  # from which machines, by this run
 
     def close(self) -> None:
         """Stop what follows the cluster."""
@@ -139,18 +143,19 @@ class KubernetesRuntime:
         labels = record.labels(self._agent)
         with refusals():
             self._note(record, {namespaces.RESTING: None})
-            for guard in guards.guards(self._policy(record, manifests), limits):
+            machines = self._machines.addresses()
+            for guard in guards.guards(self._policy(record, manifests, machines), limits):
                 self._apply(record, guard)
-            self._fenced.add(record.home)
+            self._fenced[record.home] = machines
             self.touch(record)
             self._await_quota(record)
             for manifest in guards.limited(namespaces.addressed(manifests, record), limits):
                 self._apply(record, self._placement.place(namespaces.labelled(manifest, labels)))
 
-    def _policy(self, record: Record, manifests: Sequence[Manifest]) -> Manifest:
+    def _policy(self, record: Record, manifests: Sequence[Manifest], machines: Collection[Any]) -> Manifest:
         if record.addresses is None:
-            return guards.behind_gateway(self._gateways)
-        return guards.for_device(record.device, manifests, self._tunnels)
+            return guards.behind_gateway(self._gateways, machines)
+        return guards.for_device(record.device, manifests, self._tunnels, machines)
 
     def rest(self, record: Record) -> None:
         """Delete the workloads, see to it that their pods end, and note it at the namespace: a rest that is
@@ -188,17 +193,22 @@ class KubernetesRuntime:
         return self._sight.observe(records)
 
     def touch(self, record: Record) -> None:
-        """Renew the lease object, for people and other programs to see. At first, what an earlier run left
-        is fenced anew: it may have sent from other addresses.
+        """Renew the lease object, for people and other programs to see. What an earlier run left, which may
+        have sent from other addresses, is fenced anew, and all is where nodes' addresses changed.
         """
         try:
-            if record.home not in self._fenced and record.addresses is None:
-                self._check_lock()
-                self._apply(record, guards.fence(guards.behind_gateway(self._gateways)))
-                self._fenced.add(record.home)
+            if record.addresses is None:
+                self._fence(record)
             self._apply(record, namespaces.lease(record, self._agent, self._lease_seconds, self._now()))
         except Refused as error:
             raise Unavailable(f"The lease can't be renewed: {error}") from error
+
+    def _fence(self, record: Record) -> None:
+        machines = self._machines.addresses()
+        if self._fenced.get(record.home) != machines:
+            self._check_lock()
+            self._apply(record, guards.fence(guards.behind_gateway(self._gateways, machines)))
+            self._fenced[record.home] = machines
 
     def delete(self, record: Record) -> None:
         """Delete the namespace, and wait until it is gone; one that another agent made is left alone.
@@ -298,6 +308,7 @@ def connect(
         lock=lock,
         placement=placement,
         tunnels=tunnels,
+        addresses=addresses,
     )
 
 

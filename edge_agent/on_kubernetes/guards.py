@@ -3,18 +3,21 @@ containers. Pure; called by `cluster.py`.
 
 Guards keep a guest small and alone: a quota for the namespace, limits for each container, no access to the
 Kubernetes API, and a network policy that lets in the gateway and the deployment itself, and lets out to the
-deployment itself, cluster DNS and the public internet.
+deployment itself, cluster DNS and the public internet, the cloudlet's own machines excepted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any
 
 from edge_agent.on_kubernetes.namespaces import bare_object
 from edge_agent.recipes.limits import Limits, amount, millis
 from edge_agent.recipes.manifests import WORKLOADS, Manifest, pod_template
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 QUOTA = "sinfonia"
 
@@ -84,16 +87,21 @@ def fence(policy: Manifest) -> Manifest:
     return bare_object("networking.k8s.io/v1", "NetworkPolicy", "sinfonia", spec=policy)
 
 
-def behind_gateway(gateways: Sequence[Mapping[str, Any]]) -> Manifest:
+def behind_gateway(gateways: Sequence[Mapping[str, Any]], machines: Iterable[Address] = ()) -> Manifest:
     """The policy where the agent's own gateway leads devices to pods. `gateways` are network-policy peers
-    from where it sends.
+    from where it sends, `machines` the cloudlet's own.
     """
-    return _policy([{"from": [_INSIDE, *gateways]}], _NOT_PUBLIC)
+    return _policy([{"from": [_INSIDE, *gateways]}], map(ip_network, machines))
 
 
-def for_device(device: IPv4Address, manifests: Sequence[Manifest], tunnels: IPv4Network) -> Manifest:
+def for_device(
+    device: IPv4Address,
+    manifests: Sequence[Manifest],
+    tunnels: IPv4Network,
+    machines: Iterable[Address] = (),
+) -> Manifest:
     """The policy where nodes lead devices to pods: this device alone may come in, to what the services lead
-    to. `tunnels` is the network of all devices.
+    to. `tunnels` is the network of all devices, `machines` are the cloudlet's own.
     """
     ports = [
         {"protocol": port["protocol"], "port": port.get("targetPort") or port["port"]}
@@ -104,11 +112,12 @@ def for_device(device: IPv4Address, manifests: Sequence[Manifest], tunnels: IPv4
     rules: list[Manifest] = [{"from": [_INSIDE]}]
     if ports:  # none would be all
         rules.append({"from": [{"ipBlock": {"cidr": f"{device}/32"}}], "ports": ports})
-    private = any(tunnels.subnet_of(IPv4Network(block)) for block in _NOT_PUBLIC)
-    return _policy(rules, _NOT_PUBLIC if private else [*_NOT_PUBLIC, str(tunnels)])
+    return _policy(rules, [tunnels, *map(ip_network, machines)])
 
 
-def _policy(ingress: Sequence[Manifest], not_public: Sequence[str]) -> Manifest:
+def _policy(ingress: Sequence[Manifest], ours: Iterable[Network]) -> Manifest:
+    """`ours` is what pods are kept from though it may be public."""
+    kept = sorted(set(ours), key=str)
     return {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
@@ -118,17 +127,24 @@ def _policy(ingress: Sequence[Manifest], not_public: Sequence[str]) -> Manifest:
             {"to": _DNS, "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]},
             {
                 "to": [
-                    {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(not_public)}},
-                    {"ipBlock": {"cidr": "::/0", "except": _NOT_PUBLIC_6}},
+                    {"ipBlock": {"cidr": "0.0.0.0/0", "except": _except(_NOT_PUBLIC, kept, 4)}},
+                    {"ipBlock": {"cidr": "::/0", "except": _except(_NOT_PUBLIC_6, kept, 6)}},
                 ]
             },
         ],
     }
 
 
+def _except(not_public: Sequence[str], ours: Sequence[Network], version: int) -> list[str]:
+    """What is not public, and what of ours is."""
+    known: list[Any] = [ip_network(block) for block in not_public]
+    mine: list[Any] = [one for one in ours if one.version == version]
+    return [*not_public, *(str(one) for one in mine if not any(one.subnet_of(block) for block in known))]
+
+
 def gateway_peers(addresses: Sequence[str], own_namespace: str | None) -> list[Mapping[str, Any]]:
     """From where the gateway sends: IPv4 and IPv6 addresses, and the namespace that the agent's pod is in."""
-    blocks = [f"{address}/{address.max_prefixlen}" for address in map(ip_address, addresses)]
+    blocks = [str(ip_network(address)) for address in addresses]
     peers: list[Mapping[str, Any]] = [{"ipBlock": {"cidr": block}} for block in blocks]
     if own_namespace:
         labels = {"kubernetes.io/metadata.name": own_namespace}

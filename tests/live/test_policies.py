@@ -6,10 +6,9 @@ Each refusal is shown to be the policy's: the same connection is made once nobod
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from tests.lab.world import BIN, HELLOWORLD, RECIPES
 
 live = needs("kubernetes", "node", *device.PARTS, "nft", "podman", "kubectl", "busybox-static")
 pytestmark = pytest.mark.timeout(400)
-HOST = "203.0.113.1"  # this machine, as devices see it (TEST-NET-3, RFC 5737)
+HOST = "203.0.113.1"  # a public address of this machine (TEST-NET-3, RFC 5737)
 PUBLIC = "198.51.100.7"  # a server that the node reaches as it would those of the internet
 METADATA = "169.254.169.254"
 NEIGHBOUR = "192.168.77.7"  # a machine of the operator's, beside the node
@@ -40,9 +39,8 @@ class Place:
         home = stack.enter_context(Network("home", "203.0.113.0/24"))
         home.attach_host(HOST, "sinfoniapolicy")
         self._outside(stack)
-        self.host = _source(node.address())
         options = ("--wireguard-endpoint", HOST, "--recipes", str(_recipes(folder)))
-        self.cloudlet = stack.enter_context(Cloudlet(folder, *options, host=self.host))
+        self.cloudlet = stack.enter_context(Cloudlet(folder, *options, host=HOST))
         self.cloudlet.start()
         self.device = Device(stack, folder, home, "203.0.113.11")
         keys = (self.device.key, os.urandom(32))
@@ -113,17 +111,10 @@ class Place:
             "the API server": (node.address(), 6443),
             "the API server as a service": self.service("default/services/kubernetes"),
             "the node's kubelet": (node.address(), 10250),
-            "the agent's API": (self.host, int(self.cloudlet.url.rpartition(":")[2])),
+            "the agent's API": (HOST, int(self.cloudlet.url.rpartition(":")[2])),
             "the cloud's metadata": (METADATA, 80),
             "a neighbour of the node": (NEIGHBOUR, 80),
         }
-
-
-def _source(address: str) -> str:
-    """The address of this machine that the node sees."""
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
-        probe.connect((address, 9))
-        return str(probe.getsockname()[0])
 
 
 def _recipes(folder: Path) -> Path:

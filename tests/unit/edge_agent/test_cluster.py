@@ -18,6 +18,7 @@ import urllib3
 from edge_agent.errors import Conflict, DeployFailed, SettingsError, Unavailable
 from edge_agent.on_kubernetes.api import Api, Refused
 from edge_agent.on_kubernetes.cluster import KubernetesRuntime, connect
+from edge_agent.on_kubernetes.guards import behind_gateway
 from edge_agent.recipes.limits import STANDARD
 from tests.fakes.edge_agent_backends import backend
 from tests.fakes.edge_agent_parts import AGENT, CREATED
@@ -123,6 +124,56 @@ def test_what_an_earlier_run_left_is_fenced_anew_once() -> None:
     runtime.touch(RECORD)
     kinds = [path.split("/")[-2] for method, path in connection.asked if method == "PATCH"]
     assert kinds == ["networkpolicies", "leases", "leases"]
+
+
+def test_guests_are_kept_from_the_cloudlets_machines_also_where_these_are_public() -> None:
+    """They are looked at now and then; what runs is fenced anew when they change."""
+    nodes = [
+        {"status": {"addresses": [{"type": "ExternalIP", "address": "198.51.100.9"}]}},
+        {"status": {"addresses": [{"type": "Hostname", "address": "node"}, {"type": "InternalIP"}, "x"]}},
+        {"status": []},
+    ]
+    server = Server({"items": nodes})
+    clock = [0.0]
+    runtime = KubernetesRuntime(
+        AGENT,
+        api(server),
+        [],
+        300,
+        clock=lambda: clock[0],
+        sleep=lambda _: None,
+        now=lambda: CREATED,
+        addresses=["203.0.113.7", "10.0.0.7"],
+    )
+    runtime.touch(RECORD)
+    assert _kept_from(server.sent[0]) == {"203.0.113.7/32", "198.51.100.9/32"}
+    nodes[0]["status"]["addresses"][0]["address"] = "2001:db8::9"
+    runtime.touch(RECORD)
+    assert len(server.sent) == 3, "two leases, one policy"
+    clock[0] = 301.0
+    runtime.touch(RECORD)
+    assert _kept_from(server.sent[3]) == {"203.0.113.7/32", "2001:db8::9/128"}
+
+
+class Server(Connection):
+    """Keeps what it is sent."""
+
+    def __init__(self, body: Any) -> None:
+        super().__init__(200)
+        self.answer = body
+        self.sent: list[Any] = []
+
+    def call_api(self, method: str, *_: Any, body: Any = None, **__: Any) -> Any:
+        if method == "PATCH":
+            self.sent.append(body)
+        data = json.dumps(self.answer if method == "GET" else {}).encode()
+        return SimpleNamespace(status=200, headers={}, response=io.BytesIO(data))
+
+
+def _kept_from(policy: Any) -> set[str]:
+    """What the policy excepts besides what it always does."""
+    always = {one for peer in behind_gateway([])["egress"][2]["to"] for one in peer["ipBlock"]["except"]}
+    return {one for peer in policy["spec"]["egress"][2]["to"] for one in peer["ipBlock"]["except"]} - always
 
 
 def test_what_kilo_leads_devices_to_keeps_its_policy() -> None:
