@@ -38,7 +38,7 @@ RIGHTS = (
         (*_FOLLOW, *_SEND, "deletecollection"),
         "guests' pods, and ending them quickly; what all pods ask of their nodes",
     ),
-    Right("nodes", "", ("list",), "whether any takes guests, what it has for them, and which images"),
+    Right("nodes", "", ("list",), "whether any takes guests, what it has for them, its images and addresses"),
     Right("nodes", "metrics.k8s.io", ("list",), "how busy nodes are, where there is a metrics server"),
     Right("pods/log", "", ("get",), "the last lines of a backend that crashes, for its developer"),
     Right("configmaps", "", _SEND, "guests' settings"),
