@@ -377,6 +377,7 @@ WRITTEN = [
     ("root", "Candidate", root_root.candidate_json(BARE_ROW, NOBODY)),
     ("device", "DeviceContext", sdk.DeviceContext().to_json()),
     ("device", "DeviceContext", sdk.DeviceContext(bundle=f"sha256:{'0' * 64}").to_json()),
+    ("device", "DeviceContext", sdk.DeviceContext(avoid=(UUID(int=1),), cloudlet=UUID(int=2)).to_json()),
     ("device", "Measurement", sdk.Measurement(CLOUDLET, 11.4).to_json()),
     ("device", "Measurement", sdk.Measurement(CLOUDLET, 0.0, 87.5).to_json()),
     (

@@ -101,6 +101,15 @@ def test_off_does_not_look_around(world: World) -> None:
     assert world.deploy(jit="off") == ["far"]
 
 
+def test_where_one_cloudlet_is_named_no_other_nearby_is_asked_and_the_root_hears_which(world: World) -> None:
+    world.nearby["http://near"] = FakeServer(at("near", 7))
+    assert world.deploy(jit="only", context=DeviceContext(cloudlet=UUID(int=7))) == ["jit near"]
+    named = DeviceContext(cloudlet=UUID(int=1))
+    assert world.deploy(context=named) == ["far"]
+    assert len(world.nearby["http://near"].calls) == 1
+    assert world.root.calls[-1][2].to_json() == {"cloudlet": str(UUID(int=1))}
+
+
 def test_only_does_not_ask_the_root_if_one_is_near(world: World) -> None:
     world.nearby["http://near"] = FakeServer(at("near", 2))
     assert world.deploy(jit="only") == ["jit near"]
