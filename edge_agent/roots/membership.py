@@ -119,9 +119,9 @@ class Membership:
                 # Not waited for at the end: the root may hold its answer for a while.
                 threading.Thread(target=mailbox.run, args=(stop,), name=f"mailbox {url}", daemon=True).start()
 
-    def _owner(self, kid: str) -> str | None:
-        """The root that a key of this name is pinned for."""
-        return next((url for url, trust in self._trusts.items() if trust.key(kid)), None)
+    def _owner(self, kid: str) -> RootTrust | None:
+        """What is held true of the root that a key of this name is pinned for."""
+        return next((trust for trust in self._trusts.values() if trust.key(kid)), None)
 
     def _calls(self, url: str) -> RootCalls:
         """Calls to a root, for one thread."""

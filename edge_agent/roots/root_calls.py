@@ -8,7 +8,7 @@ needs its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,11 +16,11 @@ from uuid import UUID
 
 import requests
 
-from edge_agent.errors import AgentError, InvalidRequest
+from edge_agent.errors import AgentError, InvalidRequest, Unauthorized
 from edge_agent.fields import parse_json, parse_value
 from edge_agent.roots.root_trust import RootTrust, read_date
 from edge_agent.roots.root_wire import standing_incarnation
-from edge_agent.serving.signatures import HEADER, PublicKey, sign
+from edge_agent.serving.signatures import HEADER, PublicKey, Signed, sign
 from edge_agent.sessions import read_body
 from edge_agent.wire import MAX_BODY_BYTES
 
@@ -78,7 +78,7 @@ class RootCalls:
         most_bytes: int = MAX_BODY_BYTES,
     ) -> Any:
         """Say it, and return the answer's JSON, None for 204; raises `RootError`."""
-        data = b"" if body is None else json.dumps(body).encode()
+        data = b"" if body is None else _encoded(body)
         headers = {"Content-Type": "application/json"} if data else {}
         headers |= {"Authorization": f"Bearer {token}"} if token else {}
         headers |= {HEADER: self._signature(data)} if signed else {}
@@ -99,10 +99,24 @@ class RootCalls:
         except ValueError as error:
             raise RootError(f"its answer makes no sense: {error}") from error
 
+    def proves(self, proof: str, keys: Sequence[PublicKey], said: Any) -> bool:
+        """Whether the owner of one of these keys signed what was said to this root by this cloudlet."""
+        try:
+            signed = Signed.parse(proof, _encoded(said))
+            (key,) = [key for key in keys if key.thumbprint == signed.claims.get("kid")]
+            signed.verify(key)
+        except (Unauthorized, ValueError):
+            return False
+        return (signed.claims.get("aud"), signed.claims.get("iss")) == (str(self.uuid), self._url)
+
     def _signature(self, body: bytes) -> str:
         """For this root alone. The time is for its log: fences against replays are in the body."""
         claims = {"jwk": self._signer.key.to_jwk(), "aud": self._url, "iat": int(self.trust.now())}
         return sign(claims, body, self._signer.sign)
+
+
+def _encoded(body: Any) -> bytes:
+    return json.dumps(body).encode()
 
 
 def _checked(answer: requests.Response, body: bytes, most_bytes: int) -> Any:

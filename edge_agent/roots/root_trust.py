@@ -1,9 +1,10 @@
 """What this cloudlet holds true of one root: the keys that it signs with, and how late it is there.
 
 Keys are pinned in the state folder when the root first tells them; a later set counts only if it holds a key
-that was pinned before, so that whoever takes over a root's name can't command its cloudlets. Made by
-`__main__.py`; taught by `root_calls.py` (time) and `roots.py` (keys), asked by `callers.py`; calls the file
-system.
+that was pinned before, so that whoever takes over a root's name can't command its cloudlets. Keys are public:
+of two roots that name the same, the one that proves to have it keeps it, else the one that named it first.
+Made by `membership.py`; taught by `root_calls.py` (time) and `roots.py` (keys), asked by `callers.py`;
+calls the file system.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -29,9 +31,17 @@ class KeysChanged(AgentError):
     """A root names keys of which none is known, or another root's; the text says what the operator can do."""
 
 
+@dataclass(frozen=True)
+class _Pinned:
+    """A root's key set as it is kept, and whether the root showed that it has one of them."""
+
+    keys: tuple[PublicKey, ...]
+    proven: bool
+
+
 class RootTrust:
-    """One root's keys and time. `clock` is monotonic, `now` is seconds since 1970; `owner` gives the root
-    that a key of this name is pinned for. Safe between threads.
+    """One root's keys and time. `clock` is monotonic, `now` is seconds since 1970; `owner` gives what is held
+    true of the root that a key of this name is pinned for. Safe between threads.
     """
 
     def __init__(
@@ -40,7 +50,7 @@ class RootTrust:
         folder: Path,
         clock: Callable[[], float],
         now: Callable[[], float],
-        owner: Callable[[str], str | None] = lambda _: None,
+        owner: Callable[[str], RootTrust | None] = lambda _: None,
     ) -> None:
         self.url = url
         self._owner = owner
@@ -48,34 +58,51 @@ class RootTrust:
         self._clock = clock
         self._ahead = now() - clock()
         self._guard = threading.Lock()
-        self._keys = {key.thumbprint: key for key in self._read()}
+        pinned = self._read()
+        self._keys, self._proven = {key.thumbprint: key for key in pinned.keys}, pinned.proven
 
     def key(self, thumbprint: Any) -> PublicKey | None:
         """The pinned key of this name."""
         return self._keys.get(thumbprint) if isinstance(thumbprint, str) else None
 
-    def pin(self, keys: Sequence[PublicKey]) -> None:
-        """Keep a root's key set; raises `KeysChanged` where none of it was known before, or one is another
-        root's: keys are public, and with that one it would be taken for the other.
+    def pin(self, keys: Sequence[PublicKey], *, proven: bool = False) -> None:
+        """Keep a root's key set; `proven`: it showed that it has one of them. Raises `KeysChanged` where none
+        was known before, or where one is another root's that has as good a claim: with that one it would be
+        taken for the other.
         """
         fresh = {key.thumbprint: key for key in keys}
         for name in fresh:
             owner = self._owner(name)
-            if owner not in (None, self.url):
+            if owner not in (None, self) and not (proven and owner.lose(self.url)):
                 raise KeysChanged(
-                    f"the root {self.url} names a key of the root {owner}, so that they can't be told apart: "
-                    "one of them may be an impostor; serve one of them alone"
+                    f"the root {self.url} names a key of the root {owner.url}, so that they can't be told "
+                    "apart: one of them may be an impostor; serve one of them alone"
                 )
         with self._guard:
-            known = {key.thumbprint: key for key in self._read()}  # the operator may have removed it
+            pinned = self._read()  # the operator may have removed it
+            known = {key.thumbprint: key for key in pinned.keys}
             if known and not known.keys() & fresh.keys():
                 raise KeysChanged(
                     f"the root {self.url} has other keys than before, so it may be an impostor; if its "
                     f"operator confirms the change, remove {self._path}"
                 )
-            if known.keys() != fresh.keys():
-                self._write(keys)
-            self._keys = fresh
+            proven = proven or (pinned.proven and known.keys() == fresh.keys())
+            if (known.keys(), pinned.proven) != (fresh.keys(), proven):
+                self._write(_Pinned(tuple(keys), proven))
+            self._keys, self._proven = fresh, proven
+
+    def lose(self, winner: str) -> bool:
+        """Forget the keys, since the root `winner` has one of them; not where this one proved that it has."""
+        with self._guard:
+            if self._proven:
+                return False
+            _LOG.error("a root named another's key as its own", extra={"root": self.url, "owner": winner})
+            self._keys = {}
+            try:
+                self._path.unlink(missing_ok=True)
+            except OSError as error:
+                _LOG.warning("its file stays", extra={"root": self.url, "reason": str(error)})
+            return True
 
     def learn_time(self, date: str | None) -> None:
         """Take the root's time from an answer's `Date` (RFC 9110, 6.6.1), where it is one."""
@@ -87,25 +114,26 @@ class RootTrust:
         """Seconds since 1970 by the root's clock; by this machine's until the root has told."""
         return self._clock() + self._ahead
 
-    def _read(self) -> list[PublicKey]:
+    def _read(self) -> _Pinned:
         try:
             kept = json.loads(self._path.read_text())
-            return [PublicKey.from_jwk(value) for value in kept["keys"]]
+            keys = tuple(PublicKey.from_jwk(value) for value in kept["keys"])
+            return _Pinned(keys, kept.get("proven") is True)
         except FileNotFoundError:
-            return []
+            return _Pinned((), proven=False)
         except (OSError, ValueError, LookupError, TypeError, InvalidRequest) as error:
             raise SettingsError(
                 f"{self._path}: the pinned keys of {self.url} can't be read. Restore it from a copy, or "
                 "remove it to trust the keys that the root names next."
             ) from error
 
-    def _write(self, keys: Sequence[PublicKey]) -> None:
-        text = json.dumps({"url": self.url, "keys": [key.to_jwk() for key in keys]}, indent=1)
+    def _write(self, pinned: _Pinned) -> None:
+        kept = {"url": self.url, "keys": [key.to_jwk() for key in pinned.keys], "proven": pinned.proven}
         fresh = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with fresh.open("w") as file:
-                file.write(text)
+                file.write(json.dumps(kept, indent=1))
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self._path)

@@ -149,7 +149,8 @@ class Command:
 class Lease:
     """A root's answer to a registration or keepalive; the token is present where it is new.
 
-    `keys` come with a registration, `commands` with a keepalive of a cloudlet that can't be called.
+    `keys` and the `proof` that the root has the first of them come with a registration, `commands` with a
+    keepalive of a cloudlet that can't be called.
     """
 
     interval_seconds: float
@@ -157,6 +158,7 @@ class Lease:
     lease_token: str | None = None
     keys: tuple[PublicKey, ...] = ()
     commands: tuple[Command, ...] = ()
+    proof: str | None = None
 
     @classmethod
     def from_json(cls, value: Any) -> Lease:
@@ -170,7 +172,8 @@ class Lease:
         if token is not None and not _TOKEN.fullmatch(token):
             raise InvalidRequest("lease_token: must be visible ASCII without blanks")
         keys = read_keys(data["root_keys"]) if "root_keys" in data else ()
-        return cls(max(interval, 1.0), lease, token, keys, read_commands(data.get("commands", [])))
+        commands, proof = read_commands(data.get("commands", [])), text(data, "root_proof", 2048)
+        return cls(max(interval, 1.0), lease, token, keys, commands, proof)
 
 
 def read_commands(value: Any) -> tuple[Command, ...]:

@@ -166,10 +166,11 @@ class Root:
             cached=told[1],
             hardware=hardware,
         )
-        lease = _lease_of(self._calls.call("PUT", self._calls.path, registration.to_json(), signed=True))
+        said = registration.to_json()
+        lease = _lease_of(self._calls.call("PUT", self._calls.path, said, signed=True))
         if lease.lease_token is None:
             raise RootError("it gave no lease token")
-        self._trust(lease)
+        self._trust(lease, said)
         self._lease, self._told, self._told_hardware = lease, told, hardware
         _LOG.info("registered", extra={"root": self.name, "interval_seconds": lease.interval_seconds})
 
@@ -182,11 +183,12 @@ class Root:
         """
         return self._backoff == _FIRST_BACKOFF_SECONDS and self._hardware() != self._told_hardware
 
-    def _trust(self, lease: Lease) -> None:
+    def _trust(self, lease: Lease, said: Any) -> None:
         """Pin the root's keys; a root that may be another than before is left, and told so."""
         try:
             if lease.keys:
-                self._calls.trust.pin(lease.keys)
+                proven = lease.proof is not None and self._calls.proves(lease.proof, lease.keys, said)
+                self._calls.trust.pin(lease.keys, proven=proven)
         except KeysChanged as error:
             _LOG.error("a root is not trusted", extra={"root": self.name, "reason": str(error)})
             self._calls.call("DELETE", self._calls.path, token=lease.lease_token, timeout=_GOODBYE_TIMEOUT)

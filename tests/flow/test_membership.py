@@ -78,6 +78,8 @@ def member(world: World) -> Iterator[Member]:
 def test_a_device_gets_a_backend_from_a_cloudlet_that_nobody_can_call(world: World, member: Member) -> None:
     (row,) = world.listed()
     assert (row["uuid"], row["trust"], row["callable"]) == (str(member.uuid), "signed", False)
+    (pinned,) = world.folder.rglob("roots/*.json")
+    assert json.loads(pinned.read_text())["proven"] is True
     (found,) = Server(world.url).candidates(UUID(APP), results=3, context=DeviceContext(), timeout=5)
     assert (found.uuid, found.endpoint) == (member.uuid, None)
     answer = call(world.url, "POST", f"{DEPLOY}?wait=0")

@@ -71,6 +71,7 @@ def test_who_signs_gets_a_lease_and_the_root_s_keys(cloudlet: Cloudlet) -> None:
     assert problems("Lease", answer.json) == []
     keys = call(cloudlet.root, "GET", "/api/v1/keys")
     assert keys.json == answer.json["root_keys"]
+    assert "root_proof" in answer.json
     assert problems("KeySet", keys.json) == []
 
 

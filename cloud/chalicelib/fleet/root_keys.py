@@ -81,6 +81,11 @@ class RootKeys:
             claims["loc"] = f"{call.location.latitude},{call.location.longitude}"
         return sign(claims, call.body, self._keys[0].sign)
 
+    def prove(self, cloudlet: UUID, url: str, body: bytes) -> str:
+        """That this root has the key it signs with, for a cloudlet that calls it `url`: over what it said."""
+        claims = {"kid": self.key_set["keys"][0]["kid"], "aud": str(cloudlet), "iss": url}
+        return sign(claims, body, self._keys[0].sign)
+
 
 def _jwk(public_key: bytes) -> dict[str, str]:
     """A key as RFC 8037 writes it, named by its thumbprint (RFC 7638)."""

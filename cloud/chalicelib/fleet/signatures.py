@@ -25,8 +25,8 @@ _KEY_BYTES = 32
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
-def verify_registration(header: str, body: bytes, uuid: UUID, authority: str) -> None:
-    """That the owner of the UUID's key signed this body, for this root.
+def verify_registration(header: str, body: bytes, uuid: UUID, authority: str) -> str:
+    """That the owner of the UUID's key signed this body, for this root; what they call it.
 
     `authority`: the root's host and port. Times are not looked at: the clocks of agents are hours off, and
     incarnations fence replays. Raises `Unauthorized`, or `Forbidden` for the UUID of another key.
@@ -45,6 +45,7 @@ def verify_registration(header: str, body: bytes, uuid: UUID, authority: str) ->
         raise Unauthorized(f"{HEADER}: was made for {audience[:100]!r}, this root is {authority!r}.")
     if not _verifies(key, signature, signing_input(found[1], body)):
         raise Unauthorized(f"{HEADER}: is not the signature of this body.")
+    return audience
 
 
 def _public_key(claims: Fields) -> bytes:

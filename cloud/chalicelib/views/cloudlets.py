@@ -71,20 +71,26 @@ def register_cloudlet(cloudlet_uuid: str) -> Response:
     """Register a cloudlet."""
     uuid = parse_uuid(cloudlet_uuid, "cloudlet_uuid")
     _pace("register")
-    registration = Registration.from_json(json_body(views.current_request))
-    lease = views.root.registry.register(uuid, registration, signed=_is_signed(uuid))
-    return answer({**lease.to_json(), "root_keys": views.root.keys.key_set})
+    request, keys = views.current_request, views.root.keys
+    registration, signed_for = Registration.from_json(json_body(request)), _signed_for(uuid)
+    lease = views.root.registry.register(uuid, registration, signed=signed_for is not None)
+    body = {**lease.to_json(), "root_keys": keys.key_set}
+    if signed_for is not None:
+        body["root_proof"] = keys.prove(uuid, signed_for, raw_body(request))
+    return answer(body)
 
 
-def _is_signed(uuid: UUID) -> bool:
-    """Whether the owner of the UUID's key signed the body. Raises `Unauthorized`, `Forbidden`."""
+def _signed_for(uuid: UUID) -> str | None:
+    """What the owner of the UUID's key calls this root in the signature of the body; None without one.
+
+    Raises `Unauthorized`, `Forbidden`.
+    """
     request = views.current_request
     signature = request.headers.get(HEADER.lower())
     if signature is None:
-        return False
+        return None
     authority = urlsplit(views.root.settings.url).netloc or request.headers.get("host", "")
-    verify_registration(signature, raw_body(request), uuid, authority)
-    return True
+    return verify_registration(signature, raw_body(request), uuid, authority)
 
 
 @views.view("DELETE", "/api/v1/cloudlets/{cloudlet_uuid}")

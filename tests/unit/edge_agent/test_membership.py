@@ -66,6 +66,41 @@ def test_a_root_can_not_take_anothers_key_for_its_own(tmp_path: Path) -> None:
     assert trusts[liar].key(own.thumbprint) == own
 
 
+def test_a_liar_that_was_first_loses_the_key_to_the_root_that_has_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    liar = "http://liar.example"
+    trusts = membership(tmp_path, "--root", liar)._trusts
+    honest, own = SigningRoot().public, SigningRoot().public
+    trusts[liar].pin([honest])
+    with pytest.raises(KeysChanged, match="can't be told apart"):
+        trusts[ROOT].pin([honest])
+    trusts[ROOT].pin([honest], proven=True)
+    assert trusts[ROOT].key(honest.thumbprint) == honest
+    assert trusts[liar].key(honest.thumbprint) is None
+    assert "another's key" in caplog.text
+    again = membership(tmp_path, "--root", liar)._trusts
+    assert again[liar].key(honest.thumbprint) is None
+    for proven in (False, True):
+        with pytest.raises(KeysChanged, match=f"{liar} names a key of the root {ROOT}"):
+            again[liar].pin([honest, own], proven=proven)
+    again[liar].pin([own], proven=True)
+    assert again[liar].key(own.thumbprint) == own
+
+
+def test_what_was_proven_once_stays_proven_for_these_keys(tmp_path: Path) -> None:
+    liar = "http://liar.example"
+    trusts = membership(tmp_path, "--root", liar)._trusts
+    old, new = SigningRoot().public, SigningRoot().public
+    trusts[ROOT].pin([old], proven=True)
+    trusts[ROOT].pin([old])
+    with pytest.raises(KeysChanged):
+        trusts[liar].pin([old], proven=True)
+    trusts[ROOT].pin([new, old])  # nobody showed that it has the new one
+    trusts[liar].pin([new], proven=True)
+    assert trusts[ROOT].key(new.thumbprint) is None
+
+
 @pytest.mark.parametrize(
     ("url", "private"),
     [

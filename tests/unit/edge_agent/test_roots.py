@@ -22,7 +22,7 @@ from edge_agent.roots.root_calls import RootCalls, Signer
 from edge_agent.roots.root_trust import RootTrust
 from edge_agent.roots.root_wire import Command, Registration, Usage
 from edge_agent.roots.roots import Root, Self
-from edge_agent.serving.signatures import PublicKey, Signed
+from edge_agent.serving.signatures import PublicKey, Signed, sign
 from edge_agent.sessions import make_session
 from edge_agent.wire import Resources
 from tests.fakes.edge_agent_parts import AGENT, Clock
@@ -520,6 +520,29 @@ def test_the_roots_keys_are_pinned(small: SmallRoot, tmp_path: Path) -> None:
         agent.root.step()
     assert agent.root.token == "token-1"
     assert agent.trust.key(OTHER.public.thumbprint) == OTHER.public
+
+
+@pytest.mark.parametrize(
+    ("changed", "proven"),
+    [
+        ({}, True),
+        ({"aud": str(uuid.uuid4())}, False),
+        ({"iss": "https://another.example"}, False),
+        ({"iss": None}, False),
+        ({"kid": "another"}, False),
+        ({"body": b"{}"}, False),
+        ({"signer": SigningRoot().key}, False),
+    ],
+)
+def test_a_root_shows_that_it_has_its_key(tmp_path: Path, changed: dict[str, Any], proven: bool) -> None:
+    url, said, root = "https://root.example/api", {"incarnation": 7}, SigningRoot()
+    calls = calls_of(url, RootTrust(url, tmp_path, Clock(), lambda: NOW))
+    body, signer = changed.pop("body", json.dumps(said).encode()), changed.pop("signer", root.key)
+    claims = {"kid": root.public.thumbprint, "aud": str(AGENT), "iss": url, **changed}
+    proof = sign(claims, body, signer.sign)
+    assert calls.proves(proof, [root.public, OTHER.public], said) is proven
+    assert not calls.proves("nonsense", [root.public], said)
+    assert not calls.proves(proof, [OTHER.public], said)
 
 
 def test_a_root_with_other_keys_is_left_and_told_so(
