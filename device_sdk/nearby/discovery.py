@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -39,8 +40,8 @@ MAX_ADDRESSES = 4
 MAX_ASKED = 32
 
 Found = Callable[[str, Sequence[str], int], None]
-"""Hears of a cloudlet: its announcement's name, its addresses (link-local ones of IPv6 with the number of
-this device's interface, as `fe80::1%2`), and its port. May be called repeatedly, and by several threads.
+"""Hears of a cloudlet: its announcement's name, its addresses (link-local ones of IPv6 with this device's
+interface, as `fe80::1%eth0` or `fe80::1%2`), and its port. May be called repeatedly, and by several threads.
 """
 Browse = Callable[[Found], Callable[[], None]]
 
@@ -175,7 +176,9 @@ def _zeroconf(found: Found) -> Callable[[], None]:
         from zeroconf import Error, ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
     except ImportError as error:
         raise DeviceError("To find cloudlets nearby: pip install 'sinfonia-serverless[jit]'.") from error
-    own: list[Any] = [address for link in own_links() for address in link.addresses]
+    links = own_links()
+    own: list[Any] = [address for link in links for address in link.addresses]
+    names = [link.name for link in links if link.address6]
     try:
         zeroconf = Zeroconf(interfaces=own or ["127.0.0.1"])
     except (OSError, RuntimeError, Error) as error:
@@ -188,21 +191,25 @@ def _zeroconf(found: Found) -> Callable[[], None]:
             return
         known = ServiceInfo(service_type, name)
         if known.load_from_cache(zeroconf):
-            _tell(found, known)
+            _tell(found, known, names)
             return
         lookups[:] = [one for one in lookups if not one.done]
         if len(lookups) < MAX_CLOUDLETS:  # side by side: one that is gone must not hold up the others
-            lookups.append(
-                Pending(
-                    lambda: _tell(found, zeroconf.get_service_info(service_type, name, timeout=1000)),
-                    "sinfonia-lookup",
-                )
-            )
+            ask = partial(zeroconf.get_service_info, service_type, name, timeout=1000)
+            lookups.append(Pending(lambda: _tell(found, ask(), names), "sinfonia-lookup"))
 
     ServiceBrowser(zeroconf, SERVICE_TYPE, handlers=[changed])
     return zeroconf.close
 
 
-def _tell(found: Found, info: ServiceInfo | None) -> None:
+def _tell(found: Found, info: ServiceInfo | None, links: Sequence[str]) -> None:
     if info is not None and info.port:
-        found(info.name, info.parsed_scoped_addresses(), info.port)
+        addresses = [one for text in info.parsed_scoped_addresses() for one in on_links(text, links)]
+        found(info.name, addresses, info.port)
+
+
+def on_links(address: str, links: Sequence[str]) -> list[str]:
+    """A link-local address that was announced over IPv4 may be on any link."""
+    if "%" in address or not (":" in address and ip_address(address).is_link_local):
+        return [address]
+    return [f"{address}%{link}" for link in links]

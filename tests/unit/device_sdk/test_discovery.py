@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from device_sdk.errors import DeviceError, RootError
-from device_sdk.nearby.discovery import MAX_ADDRESSES, MAX_CLOUDLETS, Found, Nearby, discover
+from device_sdk.nearby.discovery import MAX_ADDRESSES, MAX_CLOUDLETS, Found, Nearby, discover, on_links
 from device_sdk.tunnels.routes import Reached
 from device_sdk.wire import Health
 
@@ -151,6 +151,12 @@ def test_a_dead_first_address_costs_no_more_than_the_start() -> None:
     assert [one.base_url for one in found] == ["http://[fe80::7%25lo]:7070"]
     assert found[0].reached == Reached(IPv6Address("fe80::7%1"), found[0].announced)
     assert ip_address("192.0.2.7") in found[0].announced
+
+
+def test_a_link_local_address_of_no_link_may_be_on_any() -> None:
+    assert on_links("fe80::7", ["eth0", "eth1"]) == ["fe80::7%eth0", "fe80::7%eth1"]
+    for address in ("fe80::7%2", "192.0.2.7", "169.254.0.7", "2001:db8::7"):
+        assert on_links(address, ["eth0", "eth1"]) == [address]
 
 
 def test_the_addresses_of_one_cloudlet_are_bounded() -> None:
