@@ -161,7 +161,7 @@ def test_the_app_moves_and_nothing_is_left_behind(world: World, move: str) -> No
 
 @needs(*APART)
 def test_a_path_that_gets_slow_is_left_once_for_the_fastest_of_the_others(apart: Apart) -> None:
-    apart.be([Quality(5), Quality(40), Quality(10)])
+    apart.be([Quality(5), Quality(60), Quality(25)])
     events: list[AssociationEvent] = []
     patience = Patience(period=0.1, stay=1.0, worse_probes=4, linger=0.2)
     with (
@@ -180,13 +180,14 @@ def test_a_path_that_gets_slow_is_left_once_for_the_fastest_of_the_others(apart:
         assert app.target.cloudlet.uuid == uuid_of(0)
         vitals = app._keeper._outlook._vitals
         assert poll(lambda: (vitals.best or 1.0) < 0.1, 20)
-        apart.be([Quality(70), Quality(40), Quality(10)])
-        assert poll(lambda: app.target.cloudlet.uuid != uuid_of(0), 40), events
+        apart.be([Quality(75), Quality(60), Quality(25)])
+        # A machine that does much else may see no better one at first, and look again a minute later.
+        assert poll(lambda: app.target.cloudlet.uuid != uuid_of(0), 100), events
         assert app.target.cloudlet.uuid == uuid_of(2), events  # and not the one that was named first
         with app.connect(("helloworld", 80)) as connection:
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
             assert connection.recv(5) == b"HTTP/"
-        apart.be([Quality(5), Quality(40), Quality(70, jitter_ms=20)])
+        apart.be([Quality(5), Quality(60), Quality(75, jitter_ms=20)])
         assert not poll(lambda: app.target.cloudlet.uuid != uuid_of(2), 2)
     kinds = [event.kind for event in events]
     assert kinds[:4] == ["connected", "degraded", "handing_over", "handed_over"]
