@@ -34,7 +34,8 @@ class Device:
         self._private = X25519PrivateKey.generate()
         self.machine = stack.enter_context(Machine("device"))
         network.attach(self.machine, address)
-        self._files = folder / f"device-{address}"
+        self._folder = folder / f"device-{address}"
+        self._folder.mkdir()
 
     @property
     def key(self) -> bytes:
@@ -44,7 +45,7 @@ class Device:
     def connect(self, tunnel: dict[str, Any]) -> None:
         """Bring the tunnel of a `TunnelConfig` up, by IPv4, and ask its name server."""
         run, v4 = self.machine.run, _v4
-        config = self._files.with_suffix(".conf")
+        config = self._folder / "wg0.conf"
         config.write_text(
             f"[Interface]\nPrivateKey = {base64.b64encode(self._private.private_bytes_raw()).decode()}\n"
             f"[Peer]\nPublicKey = {tunnel['publicKey']}\nEndpoint = {tunnel['endpoint']}\n"
@@ -58,7 +59,7 @@ class Device:
         for network in v4(tunnel["allowedIPs"]):
             self._lead(network)
         server, zone = v4(tunnel["dns"])
-        resolver = self._files.with_suffix(".resolv")
+        resolver = self._folder / "resolv.conf"
         resolver.write_text(f"nameserver {server}\nsearch {zone}\n")
         run("mount", "--bind", str(resolver), "/etc/resolv.conf")
 
@@ -74,8 +75,9 @@ class Device:
         self.machine.run("ip", "route", "add", network, "dev", "wg0")
 
     def get(self, url: str, seconds: int = 10) -> str:
-        """What a GET answers, an error of HTTP's included; empty where there is no answer in time."""
-        return self.machine.run("curl", "-sS", "-m", str(seconds), url, check=False).stdout
+        """What a GET answers, an error of HTTP's included, or why there is no answer in time."""
+        done = self.machine.run("curl", "-sS", "-m", str(seconds), url, check=False, timeout=seconds + 60)
+        return done.stdout or done.stderr
 
     def failures(self, places: Sequence[reach.Place], seconds: int = 10) -> dict[reach.Place, str]:
         """What connections to places fail by, empty where they come about in so many seconds."""

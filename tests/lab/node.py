@@ -8,12 +8,15 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+
+from tests.lab.machine import Network
 
 _NAMESPACES = Path("/run/netns")
 _NO_NODE = "a cluster whose node is a network namespace of this machine"
@@ -49,6 +52,12 @@ def run(*command: str, check: bool = True, text: str | None = None) -> subproces
     )
     assert not check or done.returncode == 0, f"{' '.join(command)}: {done.stderr}{text or ''}"
     return done
+
+
+def attach(stack: ExitStack, network: Network, address: str, interface: str) -> None:
+    """Give the node an interface on a network. It is taken away before the network, which takes its time."""
+    network.attach_host(address, interface, namespace())
+    stack.callback(run, "ip", "link", "del", interface, check=False)
 
 
 def server(kubeconfig: str) -> str:

@@ -45,7 +45,7 @@ class Place:
         self._stack, self.folder = stack, folder
         self.api = cluster.admin()
         self._network = stack.enter_context(Network("internet", INTERNET))
-        self._network.attach_host(NODE, "sinfoniakilo", node.namespace())
+        node.attach(stack, self._network, NODE, "sinfoniakilo")
         neighbour = stack.enter_context(Machine("neighbour"))
         self._network.attach(neighbour, NEIGHBOUR)
         neighbour.run("ip", "route", "add", "default", "via", NODE)
@@ -128,6 +128,8 @@ def connected(device: Device, deploy: Callable[[], tuple[int, Any]]) -> Any:
     assert poll(ready, 120, 0.1), answers[-1]
     target = answers[-1][0]
     device.connect(target["TunnelConfig"])
+    page = f"http://{target['Services'][0]['address']}/"
+    assert poll(lambda: "Hello" in device.get(page), 60, 0.1), "kube-proxy learns of pods a moment later"
     return target
 
 
@@ -192,7 +194,7 @@ def test_it_is_the_policy_that_keeps_devices_apart(place: Place) -> None:
     second.lead(address)
     with place.enforced():
         assert "Hello" in first.get(page)
-        assert second.get(page) == ""
+        assert "Hello" not in second.get(page)
         assert "Hello" in second.get("http://helloworld/"), "its own"
     assert "Hello" in second.get(page), "Kilo itself leads everybody everywhere"
 
@@ -211,11 +213,15 @@ def test_the_sdk_takes_its_target(place: Place) -> None:
 
 
 @live
-def test_the_guides_rules_keep_devices_from_the_nodes(place: Place) -> None:
-    device = place.device()
+def test_the_guides_rules_keep_devices_from_nodes_and_each_other(place: Place) -> None:
+    device, other = place.device(), place.device()
     target = place.deployed(device)
+    (there,) = place.deployed(other)["TunnelConfig"]["address"]
+    other.lead(*target["TunnelConfig"]["address"])
+    other.machine.popen(["busybox", "httpd", "-f", "-p", "80", "-h", "/"])
     service = place.api.call("GET", "/api/v1/namespaces/default/services/kubernetes")["spec"]["clusterIP"]
     elsewhere = [(node.address(), 6443), (node.address(), 10250), (service, 443), (NEIGHBOUR, 80)]
+    elsewhere.append((there.partition("/")[0], 80))
     device.lead(*{f"{address}/32" for address, _ in elsewhere})
     assert device.failures(elsewhere) == dict.fromkeys(elsewhere, ""), (
         "Kilo itself leads everybody everywhere"

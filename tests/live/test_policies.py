@@ -56,7 +56,7 @@ class Place:
         internet = stack.enter_context(Network("internet", "198.51.100.0/24"))
         self.outside = stack.enter_context(Machine("outside"))
         internet.attach(self.outside, PUBLIC)
-        internet.attach_host("198.51.100.2", "sinfoniaout", node.namespace())
+        node.attach(stack, internet, "198.51.100.2", "sinfoniaout")
         self.outside.run("ip", "route", "add", "default", "via", "198.51.100.2")
         for address in (METADATA, NEIGHBOUR):
             self.outside.run("ip", "address", "add", f"{address}/32", "dev", "lo")
