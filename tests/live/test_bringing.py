@@ -15,13 +15,9 @@ import pytest
 
 from tests.fakes import oci
 from tests.lab import podman
-from tests.lab.needs import needs
+from tests.lab.needs import CLOUDLET, needs
 from tests.lab.world import World
 
-PARTS = (
-    *("root", "tun", "ip", "nsenter", "setpriv", "catatonit", "wg", "wireguard-go", "nft", "podman", "runc"),
-    *("netavark", "iptables", "curl", "helm", "busybox-static", "module:zeroconf"),
-)
 CHART = Path(__file__).parents[2] / "infra" / "charts" / "helloworld"
 NOWHERE = "http://192.168.77.99:8080"
 COMMAND = '\n          command: [/bin/busybox, httpd, -f, -p, "8080", -h, /www]'
@@ -67,7 +63,7 @@ def sent(done: subprocess.CompletedProcess[str]) -> float:
     return max((float(found) for found in re.findall(r"has ([0-9.]+) of", done.stderr)), default=0.0)
 
 
-@needs(*PARTS)
+@needs(*CLOUDLET, "module:zeroconf")
 def test_what_a_device_brings_runs_and_a_layer_that_is_there_stays_where_it_is(
     world: World, tmp_path: Path
 ) -> None:
@@ -100,7 +96,7 @@ def test_what_a_device_brings_runs_and_a_layer_that_is_there_stays_where_it_is(
     assert sent(provision(world, pruned, "--verbose")) >= first_time, "somebody tidied images up"
 
 
-@needs(*PARTS)
+@needs(*CLOUDLET, "module:zeroconf")
 def test_a_cloudlet_that_takes_none_says_so(world: World, tmp_path: Path) -> None:
     world.start_cloudlet("strict", "192.168.77.31", options=["--announce"])
     done = provision(world, App(tmp_path / "app", 1, oci.layer({"x": b"x"})))

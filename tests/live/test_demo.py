@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab.machine import poll
-from tests.lab.needs import needs
-from tests.live.test_world import PROJECT, WORLD
+from tests.lab.needs import WORLD, needs
+from tests.lab.world import PROJECT
 
 FOLDER = PROJECT / ".build" / "demo"
 

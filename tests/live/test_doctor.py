@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.lab.machine import Machine, Network, poll
-from tests.lab.needs import needs
+from tests.lab.needs import TUNNEL, needs
 
 ROOT = "http://198.51.100.7:7070"
-live = needs("root", "tun", "wg", "wireguard-go", "ip", "nsenter", "setpriv", "catatonit", "nft")
+live = needs(*TUNNEL, "nft")
 MULTICAST = "table inet t { chain o { type filter hook output priority 0; udp dport 5353 drop; }; }"
 FIREWALL = "table inet t { chain o { type filter hook output priority 0; udp dport 51820 drop; }; }"
 # An ordinary user, in a user namespace whose limits are not the host's.

@@ -10,11 +10,11 @@ import pytest
 
 from tests.fakes.device_sdk_cloudlet import PAGE
 from tests.lab.machine import Machine, Network, poll
-from tests.lab.needs import needs
+from tests.lab.needs import TUNNEL, needs
 from tests.lab.world import HELLOWORLD, PROJECT
 
 SCRIPT = str(PROJECT / "device_sdk" / "examples" / "curl-and-wg-quick.sh")
-NEEDED = ("root", "tun", "wg", "wireguard-go", "ip", "nsenter", "setpriv", "catatonit", "curl", "jq")
+NEEDED = (*TUNNEL, "curl", "jq")
 # wg-quick hands names to resolvconf(8), which is the host's; this one belongs to the machine.
 RESOLVCONF = '#!/bin/sh\n[ "$1" = -a ] && cat > "$(dirname "$0")/names"; exit 0\n'
 

@@ -28,13 +28,9 @@ from device_sdk.examples.mirror.backend import Backend
 from device_sdk.examples.mirror.breakdown import PARTS
 from device_sdk.examples.mirror.camera import Picture, moving_disc
 from tests.lab.machine import Machine, inside, poll
-from tests.lab.needs import needs
+from tests.lab.needs import WORLD, needs
 from tests.lab.world import BIN, PROJECT, World
 
-NEEDED = (
-    *("root", "tun", "ip", "nsenter", "setpriv", "catatonit", "wg", "wireguard-go", "nft", "podman", "runc"),
-    *("netavark", "iptables", "curl", "helm", "gcc", "busybox-static", "module:zeroconf", "module:chalice"),
-)
 MIRROR = "6d697272-6f72-4000-8000-000000000000"
 EXAMPLE = (sys.executable, "-m", "device_sdk.examples.mirror")
 FRAMES = 40
@@ -64,7 +60,7 @@ def world(tmp_path_factory):
         yield world
 
 
-@needs(*NEEDED)
+@needs(*WORLD, "gcc")
 def test_the_app_gets_its_backend_and_says_where_each_frames_time_went(world, tmp_path):
     files = {name: tmp_path / f"times.{name}" for name in ("csv", "json", "plot", "picture")}
     options = [word for name, path in files.items() for word in (f"--{name}", str(path))]
@@ -105,14 +101,14 @@ def assert_plot(path: Path, frames: int) -> None:
     assert any(f"{frames} frames from near" in (text.text or "") for text in drawing.findall(".//{*}text"))
 
 
-@needs(*NEEDED)
+@needs(*WORLD, "gcc")
 def test_the_same_app_behind_sinfonia_run_knows_its_backend_by_name_alone(world):
     app = (*EXAMPLE, "--at", "mirror", "--frames=5")
     done = world.sinfonia("run", world.root.url, MIRROR, "--jit=off", "--", *app, timeout=110)
     assert "5 frames, 0 lost" in done.stdout
 
 
-@needs(*NEEDED)
+@needs(*WORLD, "gcc")
 def test_frames_go_on_where_the_cloudlet_is_taken_away_in_the_middle(world, tmp_path):
     root = world.root
     world.start_cloudlet("next", "198.51.100.22", "41.4,-79.9", roots=[root.url], more_images=["mirror"])

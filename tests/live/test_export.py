@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.fakes.device_sdk_cloudlet import PAGE
 from tests.lab.machine import Machine, Network, poll
-from tests.lab.needs import needs
+from tests.lab.needs import TUNNEL, needs
 
 ROOT = "http://198.51.100.7:7070"
 FETCH = (
@@ -18,7 +18,7 @@ FETCH = (
 RESOLVCONF = '#!/bin/sh\n[ "$1" = -a ] && cat > "$(dirname "$0")/names"; exit 0\n'
 
 
-@needs("root", "tun", "wg", "wireguard-go", "ip", "nsenter", "setpriv", "catatonit", "nft")
+@needs(*TUNNEL, "nft")
 def test_another_device_reaches_the_backend_with_wg_quick_and_the_file(tmp_path: Path) -> None:
     with (
         Machine("laptop") as laptop,

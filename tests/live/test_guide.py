@@ -13,14 +13,10 @@ from tests.fakes import oci
 from tests.lab import guide, images, podman
 from tests.lab.guide import Block
 from tests.lab.machine import Machine, Network, poll
-from tests.lab.needs import needs
+from tests.lab.needs import WORLD, needs
 from tests.lab.world import PROJECT
 from tests.live.test_bringing import App
 
-PARTS = (
-    *("root", "tun", "ip", "nsenter", "setpriv", "catatonit", "wg", "wireguard-go", "nft", "podman", "runc"),
-    *("netavark", "iptables", "curl", "helm", "busybox-static", "module:zeroconf", "module:chalice"),
-)
 APP = UUID("2f0d4c5e-7a61-4a57-9f6e-3b1d0c9a8e42")
 CODE = "482709"
 STORAGE = """\
@@ -106,7 +102,7 @@ def sections(*names: str) -> list[Block]:
     return found
 
 
-@needs(*PARTS)
+@needs(*WORLD)
 @pytest.mark.timeout(400)
 def test_a_reader_gets_from_nothing_to_an_app_with_a_backend(reader: Reader) -> None:
     said: dict[str, str] = {}
@@ -130,7 +126,7 @@ def test_a_reader_gets_from_nothing_to_an_app_with_a_backend(reader: Reader) -> 
     assert poll(lambda: "wireguard-go wg0" not in "\n".join(reader.machine.processes()))
 
 
-@needs(*PARTS)
+@needs(*WORLD)
 @pytest.mark.timeout(400)
 def test_a_reader_pairs_with_a_cloudlet_at_home_and_brings_an_app(reader: Reader, tmp_path: Path) -> None:
     with Machine("living-room") as machine, Network("lan", "192.168.77.0/24") as lan:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.lab.machine import poll
-from tests.lab.needs import needs
+from tests.lab.needs import TUNNEL, needs
 from tests.rounds_sdk import Device
 
-live = needs("root", "tun", "ip", "nsenter", "setpriv", "catatonit", "wg", "wireguard-go", "curl")
+live = needs(*TUNNEL, "curl")
 FETCH = "while :; do curl -sS -m 2 http://helloworld/; sleep 0.1; done"
 
 

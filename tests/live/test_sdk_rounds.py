@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.needs import needs
+from tests.lab.needs import TUNNEL, needs
 from tests.rounds_sdk import run
 
 
-@needs("root", "tun", "ip", "nsenter", "setpriv", "catatonit", "wg", "wireguard-go")
+@needs(*TUNNEL)
 @pytest.mark.timeout(300)
 def test_ten_deaths_leave_nothing(tmp_path: Path) -> None:
     tally = run(10, 7, tmp_path)

@@ -19,14 +19,14 @@ import pytest
 from tests.fakes.device_sdk_cloudlet import DEVICE, DOMAIN, GATEWAY, PAGE
 from tests.lab import ordinary
 from tests.lab.machine import Machine, Network, Program, poll
-from tests.lab.needs import needs
+from tests.lab.needs import TUNNEL, needs
 
 ROOT = "http://198.51.100.7:7070"
 FETCH = (
     "import urllib.request as u; print(u.urlopen('http://helloworld/', timeout=10).read().decode(), end='')"
 )
 FIREWALL = "table inet t { chain o { type filter hook output priority 0; udp dport 51820 drop; }; }"
-live = needs("root", "tun", "wg", "wireguard-go", "ip", "nsenter", "setpriv", "catatonit", "nft")
+live = needs(*TUNNEL, "nft")
 
 
 class Lab:

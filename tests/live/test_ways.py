@@ -8,10 +8,9 @@ from pathlib import Path
 from device_sdk import Tunnel
 from device_sdk.tunnels.wireguard import WireGuardLink
 from tests.fakes.device_sdk_cloudlet import PAGE
-from tests.lab.needs import needs
+from tests.lab.needs import TUNNEL, needs
 from tests.ports.test_tunnel import fetch, real
 
-PARTS = ("root", "tun", "wg", "wireguard-go", "ip", "nsenter", "setpriv", "catatonit")
 READ = """
 import time
 until = time.monotonic() + 1.5
@@ -22,7 +21,7 @@ while time.monotonic() < until:
 """
 
 
-@needs(*PARTS)
+@needs(*TUNNEL)
 def test_a_way_to_the_same_gateway_takes_the_old_ones_place(tmp_path: Path) -> None:
     with real(tmp_path) as make:
         target, link = make()
@@ -37,7 +36,7 @@ def test_a_way_to_the_same_gateway_takes_the_old_ones_place(tmp_path: Path) -> N
             assert way.received_bytes() > 0
 
 
-@needs(*PARTS)
+@needs(*TUNNEL)
 def test_names_are_never_half_written(tmp_path: Path) -> None:
     with real(tmp_path) as make:
         target, link = make()

@@ -5,13 +5,9 @@ import json
 import pytest
 
 from tests.lab.machine import poll
-from tests.lab.needs import needs
+from tests.lab.needs import WORLD, needs
 from tests.lab.world import HELLOWORLD, PROJECT, World
 
-WORLD = (
-    *("root", "tun", "ip", "nsenter", "setpriv", "catatonit", "wg", "wireguard-go", "nft", "podman", "runc"),
-    *("netavark", "iptables", "curl", "helm", "busybox-static", "module:zeroconf", "module:chalice"),
-)
 CURL = ("--", "curl", "-sS", "--fail", "--max-time", "10", "http://helloworld/")
 PUBLISHED = PROJECT / ".cache" / "published-client" / "bin" / "sinfonia-tier3"
 
