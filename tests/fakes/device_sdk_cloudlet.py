@@ -203,6 +203,12 @@ def announce(address: str) -> Callable[[], None]:
     return zeroconf.close
 
 
+def listens() -> bool:
+    """Whether WireGuard can be asked. `wg` itself must not try: it removes sockets that don't listen yet."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as tried:
+        return tried.connect_ex("/var/run/wireguard/wg0.sock") == 0
+
+
 def wireguard() -> tuple[str, Callable[[str], None]]:
     """Set up the gateway's interface; return its public key and what lets a device in."""
     private = subprocess.check_output(["wg", "genkey"], text=True).strip()
@@ -237,7 +243,7 @@ def main() -> None:
         "setpriv --pdeathsig KILL wireguard-go -f wg0".split(), stderr=subprocess.DEVNULL
     )
     try:
-        while subprocess.run(["wg", "show", "wg0"], capture_output=True).returncode:
+        while not listens():
             threading.Event().wait(0.01)
         public, add_peer = wireguard()
         endpoint = f"{options.address}:51820"
