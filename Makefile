@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo test quick rounds rounds-sdk bench lint format root recipes docs package clean
+.PHONY: help setup demo test quick rounds rounds-sdk image bench lint format root recipes docs package clean
 
 help: ## Say what can be made
 	@echo "Sinfonia, serverless. Two commands do everything: 'make demo' and 'make test'."
@@ -35,6 +35,9 @@ rounds: setup ## Kill a real agent 100 times on the cluster of SINFONIA_TEST_KUB
 
 rounds-sdk: setup ## Kill the device SDK 200 times in the middle of its work, and see what is left
 	@$(BIN)/python -m tests.rounds_sdk 200
+
+image: setup ## Build the agent's image by its Containerfile on a Debian made here, and try it (needs mmdebstrap)
+	@$(BIN)/python -m tests.image
 
 bench: setup ## Measure, and print each figure with what it is compared to
 	@infra/setup/install --engines

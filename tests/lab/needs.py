@@ -28,6 +28,7 @@ _FILES = {
         )
     },
     "netavark": ("/usr/lib/podman/netavark", "the Debian package netavark"),
+    "systemd": ("/lib/systemd/systemd", "the Debian package systemd"),
 }
 TUNNEL = ("root", "tun", "ip", "nsenter", "setpriv", "catatonit", "wg", "wireguard-go")
 """What a device or a gateway in a machine of the lab takes."""
