@@ -72,7 +72,7 @@ class Device:
             self._lead(network)
 
     def _lead(self, network: str) -> None:
-        self.machine.run("ip", "route", "add", network, "dev", "wg0")
+        self.machine.run("ip", "route", "replace", network, "dev", "wg0")
 
     def get(self, url: str, seconds: int = 10) -> str:
         """What a GET answers, an error of HTTP's included, or why there is no answer in time."""

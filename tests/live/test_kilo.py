@@ -63,10 +63,11 @@ class Place:
         self.cloudlet = stack.enter_context(Cloudlet(folder, *options, host=host))
         self.cloudlet.start()
         self._devices = 0
-        self.leaver = self.device()
-        target = self.deployed(self.leaver)
+        self.leaver, self.first, self.second = (self.device() for _ in range(3))
+        leavers = self.deployed(self.leaver)
         self.leavers_peer = self.peers()[_text(self.leaver.key)]
-        self.leaver.machine.run("curl", "-sS", "--fail", "-m", "30", "-X", "DELETE", target["StatusURL"])
+        self.leaver.machine.run("curl", "-sS", "--fail", "-m", "30", "-X", "DELETE", leavers["StatusURL"])
+        self.firsts, self.seconds = self.deployed(self.first), self.deployed(self.second)
 
     def _service(self, host: str, status: int, names: int) -> str:
         """A Service for the agent, which runs outside the cluster."""
@@ -175,28 +176,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @live
 def test_a_device_gets_its_page_its_names_and_its_status_through_kilo(place: Place) -> None:
-    device = place.device()
+    device, tunnel = place.first, place.firsts["TunnelConfig"]
+    assert (tunnel["publicKey"], tunnel["endpoint"]) == (place.kilo.key, place.kilo.endpoint)
     with place.enforced():
-        target = place.deployed(device)
-        tunnel = target["TunnelConfig"]
-        assert (tunnel["publicKey"], tunnel["endpoint"]) == (place.kilo.key, place.kilo.endpoint)
         assert "Hello" in device.get("http://helloworld/")
-        assert json.loads(device.get(target["StatusURL"]))["Status"] == "Ready"
-        assert place.kilo.handshakes()[_text(device.key)] > 0
+        assert json.loads(device.get(place.firsts["StatusURL"]))["Status"] == "Ready"
+    assert place.kilo.handshakes()[_text(device.key)] > 0
 
 
 @live
 def test_it_is_the_policy_that_keeps_devices_apart(place: Place) -> None:
-    first, second = place.device(), place.device()
-    address = place.deployed(first)["Services"][0]["address"]
+    address = place.firsts["Services"][0]["address"]
     page = f"http://{address}/"
-    place.deployed(second)
-    second.lead(address)
+    place.second.lead(f"{address}/32")
     with place.enforced():
-        assert "Hello" in first.get(page)
-        assert "Hello" not in second.get(page)
-        assert "Hello" in second.get("http://helloworld/"), "its own"
-    assert "Hello" in second.get(page), "Kilo itself leads everybody everywhere"
+        assert "Hello" in place.first.get(page)
+        assert "Hello" not in place.second.get(page)
+        assert "Hello" in place.second.get("http://helloworld/"), "its own"
+    assert "Hello" in place.second.get(page), "Kilo itself leads everybody everywhere"
 
 
 @live
@@ -214,22 +211,25 @@ def test_the_sdk_takes_its_target(place: Place) -> None:
 
 @live
 def test_the_guides_rules_keep_devices_from_nodes_and_each_other(place: Place) -> None:
-    device, other = place.device(), place.device()
-    target = place.deployed(device)
-    (there,) = place.deployed(other)["TunnelConfig"]["address"]
-    other.lead(*target["TunnelConfig"]["address"])
+    device, other = place.first, place.second
+    other.lead(*place.firsts["TunnelConfig"]["address"])
     other.machine.popen(["busybox", "httpd", "-f", "-p", "80", "-h", "/"])
+    there = place.seconds["TunnelConfig"]["address"][0].partition("/")[0]
     service = place.api.call("GET", "/api/v1/namespaces/default/services/kubernetes")["spec"]["clusterIP"]
-    elsewhere = [(node.address(), 6443), (node.address(), 10250), (service, 443), (NEIGHBOUR, 80)]
-    elsewhere.append((there.partition("/")[0], 80))
+    elsewhere = [
+        (node.address(), 6443),
+        (node.address(), 10250),
+        (service, 443),
+        (NEIGHBOUR, 80),
+        (there, 80),
+    ]
     device.lead(*{f"{address}/32" for address, _ in elsewhere})
-    assert device.failures(elsewhere) == dict.fromkeys(elsewhere, ""), (
-        "Kilo itself leads everybody everywhere"
-    )
+    told = device.failures(elsewhere)
+    assert told == dict.fromkeys(elsewhere, ""), "Kilo itself leads everybody everywhere"
     with place.kept_from_nodes():
         assert all(device.failures(elsewhere, 2).values())
         assert "Hello" in device.get("http://helloworld/")
-        assert json.loads(device.get(target["StatusURL"]))["Status"] == "Ready"
+        assert json.loads(device.get(place.firsts["StatusURL"]))["Status"] == "Ready"
 
 
 @live
@@ -244,10 +244,9 @@ def test_release_removes_the_peer(place: Place) -> None:
 
 @live
 def test_a_dead_agent_ends_no_session_and_the_next_one_keeps_all(place: Place) -> None:
-    device = place.device()
+    device = place.device()  # whose session is young: after two minutes there is a new one anyway
     target = place.deployed(device)
     page = f"http://{target['Services'][0]['address']}/"
-    assert "Hello" in device.get(page)
     peers, begun = place.peers(), place.kilo.handshakes()[_text(device.key)]
     place.cloudlet.kill()
     assert "Hello" in device.get(page), "the agent is not on the way"
