@@ -75,8 +75,10 @@ def server(kubeconfig: str) -> str:
 @functools.cache
 def _find(kubeconfig: str) -> Path | None:
     """The named network namespace in which the API server's address lives."""
+    if not Path(kubeconfig).is_file() or not _NAMESPACES.is_dir() or os.geteuid():
+        return None
     host = server(Path(kubeconfig).read_text())
-    if not host or not _NAMESPACES.is_dir() or os.geteuid():
+    if not host:
         return None
     for path in sorted(_NAMESPACES.iterdir()):
         command = ["nsenter", f"--net={path}", "ip", "-o", "address", "show", "to", host]
