@@ -139,7 +139,7 @@ def test_a_control_socket_that_is_closed_is_told() -> None:
     here, there = socket.socketpair()
     there.close()
     here.close()
-    with pytest.raises(TunnelError, match="WireGuard can't be asked: .*descriptor"):
+    with pytest.raises(TunnelError, match=r"WireGuard can.t be asked: .*descriptor"):
         peer_state(here)
 
 
