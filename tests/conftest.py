@@ -10,6 +10,7 @@ CLUSTER = "cluster"
 _LONG = 16
 
 
+@pytest.hookimpl(tryfirst=True)  # what spreads the tests reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test its group, and the order: the cluster's, other live ones, the rest."""
     for item in items:
