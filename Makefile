@@ -25,7 +25,7 @@ demo: setup ## Run the whole job on this machine: a root, three cloudlets, a dev
 
 test: setup lint ## Check everything: lint, unit, contract, flow and live tests (root rights needed for live)
 	@infra/setup/install --engines
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadscope
 
 quick: ## Run the tests that need no root and no tools, after 'make setup'
 	@$(BIN)/python -m pytest -m "not live" -q

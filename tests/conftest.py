@@ -1,21 +1,38 @@
-"""How the tests are spread over processes (`pytest -n 2 --dist loadgroup`): a file's tests stay together, and
-so do all that use the one cluster. What takes longest begins first.
+"""How the tests are spread over processes (`make test`): a file's tests stay together, as many share a world,
+and so do all files that use the one cluster. What takes longest begins first.
 """
 
 from __future__ import annotations
 
-import pytest
+from functools import cache
+from pathlib import Path
 
-CLUSTER = "cluster"
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+_HERE = Path(__file__).parent
+_CLUSTER = "the cluster's"
 _LONG = 16
 
 
-@pytest.hookimpl(tryfirst=True)  # what spreads the tests reads the groups in the same hook
+class _Spread(LoadScopeScheduling):
+    """Hands a group to whichever process is free, in the order of the tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid.partition("::")[0])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Spread:
+    """Groups of files, in the place of `--dist`'s own kinds."""
+    config.option.loadscopereorder = False
+    return _Spread(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its group, and the order: the cluster's, other live ones, the rest."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: (_group(item) != CLUSTER, item.get_closest_marker("live") is None))
+    """The cluster's tests, other live ones, the rest."""
+    live = {_file(item) for item in items if item.get_closest_marker("live")}
+    items.sort(key=lambda item: (_group(_file(item)) != _CLUSTER, _file(item) not in live))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -23,5 +40,12 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) and len(val) > _LONG else None
 
 
-def _group(item: pytest.Item) -> str:
-    return CLUSTER if item.get_closest_marker("kubernetes") else item.nodeid.partition("::")[0]
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+@cache
+def _group(file: str) -> str:
+    """By what the file says that it needs: who spreads the tests knows their names alone."""
+    text = (_HERE.parent / file).read_text()
+    return _CLUSTER if '"kubernetes"' in text else file

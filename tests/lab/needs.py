@@ -121,8 +121,7 @@ def reason(lacking: list[str]) -> str:
 
 def _marks(parts: Sequence[str]) -> list[pytest.MarkDecorator]:
     lacking = [words for words in map(missing, parts) if words]
-    kinds = [pytest.mark.live, *([pytest.mark.kubernetes] if "kubernetes" in parts else [])]
-    return [*kinds, pytest.mark.skipif(may_skip(lacking), reason=reason(lacking))]
+    return [pytest.mark.live, pytest.mark.skipif(may_skip(lacking), reason=reason(lacking))]
 
 
 def _which(program: str) -> str | None:
