@@ -4,6 +4,8 @@ and so do all files that use the one cluster. What takes longest begins first.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -38,6 +40,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Call long bytes by their argument: archives have the time in them, names must not change."""
     return argname if isinstance(val, bytes) and len(val) > _LONG else None
+
+
+@pytest.fixture(autouse=True)
+def _log_of_its_own() -> Iterator[None]:
+    """What a test does to the process's log ends with it: that writes to the standard error of then."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers[:]:
+        if handler not in handlers:
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 def _file(item: pytest.Item) -> str:

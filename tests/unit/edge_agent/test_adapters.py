@@ -176,15 +176,10 @@ def test_names_that_cannot_be_announced_are_the_operators_to_change() -> None:
 
 
 def test_log_lines_carry_their_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    root = logging.getLogger()
-    kept, level = root.handlers[:], root.level
-    try:
-        logs.install(as_json=True, verbose=False)
-        logging.getLogger("edge_agent.x").info("deploying", extra={"deployment": "hello-1"})
-        logs.install(as_json=False, verbose=True)
-        logging.getLogger("edge_agent.x").info("deploying", extra={"deployment": "hello-1", "reason": "a b"})
-    finally:
-        root.handlers[:], root.level = kept, level
+    logs.install(as_json=True, verbose=False)
+    logging.getLogger("edge_agent.x").info("deploying", extra={"deployment": "hello-1"})
+    logs.install(as_json=False, verbose=True)
+    logging.getLogger("edge_agent.x").info("deploying", extra={"deployment": "hello-1", "reason": "a b"})
     first, second = capsys.readouterr().err.splitlines()
     assert json.loads(first)["deployment"] == "hello-1"
     assert second.endswith('deploying deployment=hello-1 reason="a b"')
