@@ -12,17 +12,15 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from tests.lab.machine import poll
+from tests.lab.machine import end_as_by_ctrl_c, poll
 from tests.lab.needs import missing
 from tests.lab.world import World
 
@@ -97,8 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    end_as_by_ctrl_c()
     FOLDER.parent.mkdir(exist_ok=True)
     with (FOLDER.parent / "demo.lock").open("w") as lock:
         try:
@@ -226,10 +223,6 @@ def _keep_logs() -> None:
     LOGS.mkdir(parents=True)
     for log in FOLDER.glob("*.log"):
         shutil.copy(log, LOGS)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from tests.lab.cloudlet import Cloudlet, load_image
-from tests.lab.machine import poll
+from tests.lab.machine import end_as_by_ctrl_c, poll
 
 CHECKED_EVERY = 10
 _KEYS = 4
@@ -119,6 +119,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="where to kill, repeatably (default: 0)")
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     options = parser.parse_args()
+    end_as_by_ctrl_c()
     with tempfile.TemporaryDirectory() as folder:
         tally = run(options.rounds, options.seed, Path(folder))
     print(json.dumps(asdict(tally)) if options.json else tally)  # noqa: T201

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.lab import ordinary
-from tests.lab.machine import Machine, Network, poll
+from tests.lab.machine import Machine, Network, end_as_by_ctrl_c, poll
 
 ADDRESS = "198.51.100.7"
 _DEEDS = ("KILL", "KILL", "TERM", "INT", "STOP")
@@ -159,6 +159,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    end_as_by_ctrl_c()
     with tempfile.TemporaryDirectory() as folder:
         tally = run(options.rounds, options.seed, Path(folder))
     told = {**vars(tally), "good": tally.good}

@@ -15,6 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "cloud")]
 
 from tests import benchmarks  # noqa: E402
 from tests.benchmarks.figures import Figures  # noqa: E402
+from tests.lab.machine import end_as_by_ctrl_c  # noqa: E402
 
 
 def names() -> list[str]:
@@ -35,6 +36,7 @@ def main() -> int:
         if name not in names():
             print(f"benchmarks: there is no {name}; there are {', '.join(names())}", file=sys.stderr)
             return 2
+    end_as_by_ctrl_c()
     for name in options.name or names():
         result: Figures = importlib.import_module(f"tests.benchmarks.{name}").run(options.max)
         print(result.to_json() if options.json else result.to_text(), flush=True)

@@ -18,7 +18,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import IO, Self
 
 _HOLD = """
@@ -41,6 +41,16 @@ def poll(condition: Callable[[], object], timeout: float = 10.0, interval: float
         if time.monotonic() >= deadline:
             return False
         time.sleep(interval)  # noqa: TID251 - the one place where tests wait
+
+
+def end_as_by_ctrl_c() -> None:
+    """Have this program clean up when it is told to end: by default SIGTERM ends it on the spot."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 class Program:
